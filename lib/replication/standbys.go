@@ -1,0 +1,289 @@
+package replication
+
+import (
+	"fmt"
+	"slices"
+)
+
+// Standbys decides what a primary does about its standbys: whose right ends,
+// whom commits wait for, and who is granted the right to succeed.
+//
+// The order inside is the heart of the suite. A right is taken away, then proven
+// gone where it would be used, then commits are released; and a right is only
+// granted when commits are proven to wait and the standby has caught up.
+func Standbys(o Observation) Decision {
+	if o.Record.Primary != o.Self {
+		return Adopt(o)
+	}
+	if o.Mode == Async {
+		return asyncStandbys(o)
+	}
+	if lost := o.lostRight(); len(lost) > 0 {
+		return o.withdraw(lost)
+	}
+	if d, ok := o.forget(); ok {
+		return d
+	}
+	held := o.unproven(o.heldNames())
+	desired := o.desired()
+	switch {
+	case len(held) > 0:
+		// Nothing may be released yet. Everything else that is pending waits too:
+		// changing the names at all would stop commits from waiting for those held.
+		return wait(fmt.Sprintf("commits wait: %s stopped following and is not yet proven to have lost its right to be promoted; "+
+			"fencing must succeed (or run 'pcs stonith confirm' for a node that is surely off)", list(held)), o.copies(held)...)
+	case !sameNames(o.SyncNames, o.wanted(desired)):
+		return again(Step{Kind: SetSync, Nodes: o.wanted(desired)})
+	}
+	return o.grant(desired)
+}
+
+// row is the node's replication line, if it can be believed: the line of a node
+// that is proven down is only a socket that has not noticed yet.
+func (o Observation) row(node string) *Row {
+	if o.down(node) {
+		return nil
+	}
+	return o.Peers[node].Row
+}
+
+// synced reports whether commits wait for node now, as far as the server shows.
+func (o Observation) synced(node string) bool {
+	r := o.row(node)
+	return r != nil && r.Streaming() && r.SyncState == "sync" && slices.Contains(o.SyncNames, node)
+}
+
+// lostRight are the nodes that the record entitles though commits no longer wait
+// for them.
+func (o Observation) lostRight() []string {
+	var lost []string
+	for _, n := range minus(o.Record.Entitled, o.Self) {
+		if !o.synced(n) {
+			lost = append(lost, n)
+		}
+	}
+	return lost
+}
+
+// withdraw takes the right away from nodes. Those that are proven down need no
+// second step: nothing runs there that could use it.
+func (o Observation) withdraw(nodes []string) Decision {
+	var leaving []string
+	steps := make([]Step, 0, len(nodes)+1)
+	for _, n := range nodes {
+		if !o.down(n) {
+			leaving = append(leaving, n)
+		}
+		steps = append(steps, setScore(n, Never))
+	}
+	r := o.Record.next(o.Self, minus(o.Record.Entitled, nodes...), with(o.Record.Leaving, leaving...), o.Position)
+	return again(append(steps, save(r))...)
+}
+
+// forget ends the leaving of the nodes that are proven to know it.
+func (o Observation) forget() (Decision, bool) {
+	var gone []string
+	for _, n := range o.Record.Leaving {
+		if o.gone(n, o.Record.Epoch) {
+			gone = append(gone, n)
+		}
+	}
+	if len(gone) == 0 {
+		return Decision{}, false
+	}
+	return again(save(o.Record.next(o.Self, o.Record.Entitled, minus(o.Record.Leaving, gone...), o.Position))), true
+}
+
+// heldNames are the leaving nodes that commits still wait for and that must not
+// be dropped from the names yet. One that streams synchronously again is not
+// held: it is about to be granted its right anew.
+func (o Observation) heldNames() []string {
+	var held []string
+	for _, n := range o.Record.Leaving {
+		if slices.Contains(o.SyncNames, n) && !o.synced(n) {
+			held = append(held, n)
+		}
+	}
+	return held
+}
+
+// unproven are those among nodes whose older right is not proven gone.
+func (o Observation) unproven(nodes []string) []string {
+	var out []string
+	for _, n := range nodes {
+		if !o.gone(n, o.Record.Epoch) {
+			out = append(out, n)
+		}
+	}
+	return out
+}
+
+// copies asks for the own copies of those nodes that can be asked.
+func (o Observation) copies(nodes []string) []Step {
+	var steps []Step
+	for _, n := range nodes {
+		if o.Peers[n].Presence == Online {
+			steps = append(steps, Step{Kind: ReadCopy, Node: n})
+		}
+	}
+	return steps
+}
+
+// desired are the cluster nodes that commits shall wait for: all that stream
+// when external standbys are configured, else one. The one that has the right
+// keeps it; then the one waited for already; then the first of node_list.
+func (o Observation) desired() []string {
+	var streaming []string
+	for _, n := range o.others() {
+		if r := o.row(n); r != nil && r.Streaming() {
+			streaming = append(streaming, n)
+		}
+	}
+	if o.External || len(streaming) == 0 {
+		return streaming
+	}
+	best := streaming[0]
+	for _, n := range streaming {
+		if o.rank(n) > o.rank(best) {
+			best = n
+		}
+	}
+	return []string{best}
+}
+
+func (o Observation) rank(node string) int {
+	switch {
+	case o.Record.Entitles(node):
+		return 2
+	case slices.Contains(o.SyncNames, node):
+		return 1
+	}
+	return 0
+}
+
+// wanted are all names to be in force: the cluster's and the external ones.
+func (o Observation) wanted(desired []string) []string {
+	if !o.External {
+		return desired
+	}
+	return append(slices.Clone(desired), o.ExternalRows...)
+}
+
+func sameNames(a, b []string) bool { return slices.Equal(set(a), set(b)) }
+
+// grant gives the right to those desired who are proven, and mends scores that
+// do not match the record.
+func (o Observation) grant(desired []string) Decision {
+	var unproven []string
+	for _, n := range desired {
+		if o.Record.Entitles(n) || !o.synced(n) {
+			continue
+		}
+		switch {
+		case o.proven(n):
+			r := o.Record.next(o.Self, with(o.Record.Entitled, n), minus(o.Record.Leaving, n), o.Position)
+			return again(save(r), setScore(n, Standby))
+		case slices.Contains(o.Unproven, n):
+			unproven = append(unproven, n)
+		default:
+			return again(Step{Kind: Prove, Node: n})
+		}
+	}
+	steps := o.scores()
+	if len(unproven) > 0 {
+		return wait(fmt.Sprintf("%s may not be promoted yet: commits are not proven to wait for it, or it has not caught up", list(unproven)), steps...)
+	}
+	// Joined in the names but not yet reported synchronous by the server.
+	for _, n := range desired {
+		if !o.synced(n) {
+			return wait(fmt.Sprintf("%s streams but is not synchronous yet", n), steps...)
+		}
+	}
+	return done(steps...)
+}
+
+// scores are the writes that make promotion scores say what the record says.
+func (o Observation) scores() []Step {
+	var steps []Step
+	if o.Score != Primary {
+		steps = append(steps, setScore(o.Self, Primary))
+	}
+	for _, n := range o.others() {
+		want := Never
+		if o.Record.Entitles(n) {
+			want = Standby
+		}
+		steps = append(steps, o.mend(n, want)...)
+	}
+	return steps
+}
+
+// mend writes another node's score if it differs. A node without any score has
+// not started; it is left alone unless it is to be entitled.
+func (o Observation) mend(node string, want Score) []Step {
+	have := o.Peers[node].Score
+	if have == want || have == Unset && want == Never {
+		return nil
+	}
+	return []Step{setScore(node, want)}
+}
+
+// asyncStandbys is rep_mode=async: commits never wait, the loss of the newest
+// ones was accepted by choosing the mode, so a standby needs no proof. With more
+// than two nodes nobody is marked: the newest is elected when the primary is gone.
+func asyncStandbys(o Observation) Decision {
+	if len(o.SyncNames) > 0 {
+		return again(Step{Kind: SetSync})
+	}
+	entitled := []string{o.Self}
+	for _, n := range o.others() {
+		if r := o.row(n); r != nil && r.Streaming() {
+			entitled = append(entitled, n)
+		}
+	}
+	var steps []Step
+	if !slices.Equal(set(entitled), o.Record.Entitled) || len(o.Record.Leaving) > 0 {
+		steps = append(steps, save(o.Record.next(o.Self, entitled, nil, o.Position)))
+	}
+	if o.Score != Primary {
+		steps = append(steps, setScore(o.Self, Primary))
+	}
+	for _, n := range o.others() {
+		want := Never
+		if len(o.Nodes) <= 2 && slices.Contains(entitled, n) {
+			want = Standby
+		}
+		steps = append(steps, o.mend(n, want)...)
+	}
+	return done(steps...)
+}
+
+// Adopt decides about a server that runs as primary though the record does not
+// name this node: the reference agent's primary during a move to pgrex, or one
+// that a person promoted by hand.
+func Adopt(o Observation) Decision {
+	r := o.Record
+	rival := o.Promoted
+	switch {
+	case rival != "" && rival != o.Self:
+		return no("this server is a primary, but %s is the promoted node: it must not go on serving; stop it here, then rebuild it as a standby of %s", rival, rival)
+	case !r.Exists() || r.Entitles(o.Self) || o.accepted():
+		return again(save(r.next(o.Self, []string{o.Self}, o.stillActing(minus(r.Concerned(), o.Self)), o.Position)))
+	}
+	return no("this server is a primary, but by the record (epoch %d) %s is the last primary and %s may succeed: "+
+		"stop it here and rebuild it, or accept its data as the cluster's: %s", r.Epoch, r.Primary, list(r.Entitled), o.acceptHint())
+}
+
+// stillActing are those of nodes whose older right is worth waiting for.
+func (o Observation) stillActing(nodes []string) []string {
+	var out []string
+	for _, n := range nodes {
+		p := o.Peers[n].Presence
+		// Choosing async, or an operator's act, accepts what a lost node may hold.
+		accepted := p == Lost && (o.Mode == Async || o.accepted())
+		if !o.down(n) && !accepted {
+			out = append(out, n)
+		}
+	}
+	return out
+}

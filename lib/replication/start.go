@@ -1,0 +1,83 @@
+package replication
+
+// Start decides whether this node's stopped server may be started as a standby
+// over the WAL it has. Done: start it. No: leave it down, for the reason given.
+//
+// A server that crashed as primary may hold commits that nobody else has, or WAL
+// that the cluster went on without. Until the history of the new primary is
+// known, nobody can tell which, so it is not touched.
+func Start(o Observation) Decision {
+	if o.Upstream != nil {
+		return o.startBelow(*o.Upstream)
+	}
+	if o.Lock && o.Rejoin == Refuse {
+		return no("PGSQL.lock of the former agent is present: this node was primary and did not stop last; " +
+			"compare its data with the other node's, rebuild it if it is older, and remove the file")
+	}
+	if !o.Wal.WasPrimary || o.Wal.Clean || o.accepted() {
+		return done()
+	}
+	switch {
+	case o.Promoted != "" && o.Promoted != o.Self:
+		return no("it crashed as primary and the new primary %s does not answer yet, so its history is not known: check the replication address; the start is tried again after failure-timeout", o.Promoted)
+	case o.Record.Exists() && o.Record.Primary != o.Self:
+		return o.startBeside(o.Record.Primary)
+	}
+	concerned := o.Record.Concerned()
+	if !o.Record.Exists() {
+		concerned = o.Nodes
+	}
+	missing := minus(concerned, o.reachable(concerned)...)
+	if len(missing) > 0 {
+		return no("it crashed as primary and %s, which is away, may have been promoted since: start %s first, or accept the loss of its commits: %s",
+			list(missing), list(missing), o.acceptHint())
+	}
+	return done()
+}
+
+// startBelow judges the WAL we have by the living primary's line.
+func (o Observation) startBelow(up Upstream) Decision {
+	name := up.Node
+	if name == "" {
+		name = "the primary"
+	}
+	switch {
+	case up.System != o.Wal.Position.System:
+		return no("the data belongs to another database cluster (system identifier %d, %s has %d): rebuild it with pg_basebackup",
+			o.Wal.Position.System, name, up.System)
+	case o.Rejoin == Refuse && o.wasDeposed():
+		return no("this node was primary until %s took over, and rejoin=refuse: check its data, rebuild it with pg_basebackup (or set rejoin=follow) and remove %s",
+			name, o.deposedFile())
+	case up.Contains(o.Wal.Position):
+		return done()
+	}
+	return no("its WAL ends on %s, which is not part of the history of %s (%s): it holds changes that the cluster went on without; keep what you need of them, then rebuild it with pg_basebackup",
+		o.Wal.Position, name, up.Position)
+}
+
+// wasDeposed: by what this node itself last knew, it was the primary.
+func (o Observation) wasDeposed() bool {
+	return o.Lock || o.OwnRecord.Primary == o.Self && o.Record.Primary != o.Self
+}
+
+func (o Observation) deposedFile() string {
+	if o.Lock {
+		return "PGSQL.lock"
+	}
+	return "the record file beside the data directory"
+}
+
+// startBeside judges a crashed primary's WAL by that of the node that was
+// promoted after it and is not primary now.
+func (o Observation) startBeside(node string) Decision {
+	p := o.position(node)
+	switch {
+	case !p.Known():
+		return no("it crashed as primary and %s was promoted after it (epoch %d): start %s first; the start is tried again after failure-timeout",
+			node, o.Record.Epoch, node)
+	case p.Contains(o.Wal.Position) || o.Wal.Position.Contains(p):
+		return done()
+	}
+	return no("its WAL ends on %s, which is not part of the history of %s (%s): keep what you need of it, then rebuild it with pg_basebackup",
+		o.Wal.Position, node, p)
+}
