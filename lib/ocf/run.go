@@ -218,13 +218,14 @@ func (a Agent) act(ctx context.Context, p Process, action string) Code {
 	if !ok || prefix == "" {
 		prefix = "ocf-exit-reason:"
 	}
+	text := oneLine(err.Error())
 	switch code {
 	case OK, NotRunning, RunningPromoted, Degraded, DegradedPromoted:
-		log.Warn(err.Error())
+		log.Warn(text)
 	default:
-		log.Error(err.Error(), "action", action, "code", int(code))
+		log.Error(text, "action", action, "code", int(code))
 	}
-	out.reason(prefix, err.Error())
+	out.reason(prefix, text)
 	return code
 }
 
