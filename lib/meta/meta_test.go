@@ -54,7 +54,7 @@ func TestParseDefaults(t *testing.T) {
 	if got := v.String("file"); got != "/data/conf" {
 		t.Errorf("the derived default is %q", got)
 	}
-	if v.Int("port") != 5432 || v.Bool("fast") || v.Duration("wait") != 90*time.Second || v.String("mode") != "none" {
+	if v.Int("port") != 5432 || v.Bool("fast") || v.Duration("wait") != 90*time.Second || v.Int("wait") != 90 || v.String("mode") != "none" {
 		t.Errorf("defaults: %v", v)
 	}
 }

@@ -20,9 +20,12 @@ type Values map[string]string
 // String returns the value of a parameter as it stands.
 func (v Values) String(name string) string { return v[name] }
 
-// Int returns the value of an Integer parameter.
+// Int returns the value of an Integer parameter, or a Seconds parameter in whole seconds.
 func (v Values) Int(name string) int {
-	n, _ := strconv.Atoi(v[name])
+	n, err := strconv.Atoi(v[name])
+	if err != nil {
+		return int(v.Duration(name) / time.Second)
+	}
 	return n
 }
 

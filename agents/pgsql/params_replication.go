@@ -1,0 +1,109 @@
+package main
+
+import "pgrex/lib/meta"
+
+// replicationParams describe the roles, the way standbys follow, and what may return.
+func replicationParams() []meta.Parameter {
+	return []meta.Parameter{
+		{
+			Name: "rep_mode", Type: meta.Select, Default: "none", Options: []string{"none", "async", "sync", "slave"},
+			Short: "How the server is replicated: none, async, sync or slave",
+			Long: `none: a single server without roles.
+
+sync: primary and standbys; a commit is acknowledged only when a standby holds it, as long as a standby is connected,
+and only a standby that holds every acknowledged commit is promoted. Choose this where losing data is not acceptable.
+
+async: primary and standbys; commits never wait, and a failover can lose the last of them.
+
+slave: this cluster runs a single standby that follows a primary elsewhere, at master_ip, and is never promoted.`,
+		},
+		{
+			Name: "node_list", Type: meta.String, Reloadable: true,
+			Short: "All nodes that run the resource, separated by blanks",
+			Long: `The cluster's names of all nodes that may be primary or standby (compared without regard to case). Required
+with rep_mode=sync and async. A node that is missing here is never a synchronous standby and never promoted, and the
+rules that protect acknowledged commits count on the list being complete.`,
+		},
+		{
+			Name: "master_ip", Type: meta.String, Reloadable: true,
+			Short: "Address at which standbys reach the primary",
+			Long: `A virtual address that is always on the node of the primary; it becomes the host in primary_conninfo. Required
+with rep_mode=sync, async and slave. Use an address on the replication network, run by an address resource that is
+colocated with the promoted instance and ordered after promote.`,
+		},
+		{
+			Name: "repuser", Type: meta.String, Default: "postgres", Reloadable: true,
+			Short: "Database user for replication",
+			Long: `The user under which standbys log in to the primary. It needs the attribute REPLICATION, an entry in pg_hba.conf
+for every node, and, unless that entry needs none, a password in the .pgpass file of the user in pgdba on every node.`,
+		},
+		{
+			Name: "primary_conninfo_opt", Type: meta.String, Reloadable: true,
+			Short: "Further options for primary_conninfo",
+			Long: `Added at the end of primary_conninfo, in the form "keyword=value keyword=value", for example
+"keepalives_idle=60 keepalives_interval=5 keepalives_count=5". Passwords do not belong here: the file is in clear
+text and so is the cluster's configuration.`,
+		},
+		{
+			Name: "restore_command", Type: meta.String, Reloadable: true,
+			Short: "Command that fetches a WAL file from the archive",
+			Long: `Written to the server's restore_command: %f is the name of the file and %p where to put it, as in
+"cp /archive/%f %p". It lets a standby catch up that was away for longer than the primary keeps its WAL. It must fail
+when the file does not exist. PostgreSQL 13 takes a change over with its next start only.`,
+		},
+		{
+			Name: "archive_cleanup_command", Type: meta.String, Reloadable: true,
+			Short: "Command that removes WAL files a standby no longer needs",
+			Long:  `Written to the server's archive_cleanup_command when not empty, for example "pg_archivecleanup /archive %r".`,
+		},
+		{
+			Name: "recovery_end_command", Type: meta.String, Reloadable: true,
+			Short: "Command that runs once when recovery ends",
+			Long: `Written to the server's recovery_end_command when not empty. A promotion waits for it, so it adds its own time to
+every failover.`,
+		},
+		{
+			Name: "restart_on_promote", Type: meta.Boolean, Default: "false", Reloadable: true,
+			Short: "Promote by a restart instead of a promotion",
+			Long: `When true, a standby becomes primary by being stopped and started without its standby marker. The timeline then
+stays the same, but promoting takes a restart, cuts off the readers on the standby, and other standbys cannot tell the
+two histories apart. Leave it false unless something outside depends on a timeline that never changes.`,
+		},
+		{
+			Name: "replication_slot_name", Type: meta.String,
+			Short: "Prefix for replication slots; empty for none",
+			Long: `When set, the primary keeps one physical replication slot per other node, named <prefix>_<node>, so that it holds
+back the WAL that a standby still needs. Only lower-case letters, digits and _ are allowed. A standby that stays away
+makes the WAL of the primary grow: set max_slot_wal_keep_size too.`,
+		},
+		{
+			Name: "tmpdir", Type: meta.String, Default: "/var/lib/pgsql/tmp",
+			Short: "Directory of the agent's own files",
+			Long: `Holds the settings that the agent writes for the server (rep_mode.conf, recovery.conf) and a PGSQL.lock that
+ocf:heartbeat:pgsql may have left. Created if it is missing, owned by the user in pgdba. Despite its name it must
+survive a restart of the machine, so it must not be on a tmpfs.`,
+		},
+		{
+			Name: "xlog_check_count", Type: meta.Integer, Default: "3", Min: number(0), Reloadable: true,
+			Short: "Rounds of comparing WAL positions (accepted, not used)",
+			Long: `Kept so that existing configurations stay valid. ocf:heartbeat:pgsql repeats its comparison of positions this many
+times before it elects a primary where none lives. This agent compares the exact positions of all nodes once they are
+there and needs no repetition.`,
+		},
+		{
+			Name: "external_standby_node_list", Type: meta.String, Reloadable: true,
+			Short: "Standbys outside the cluster that commits should wait for too",
+			Long: `Names (application_name in their primary_conninfo) of standbys that the cluster does not run but that belong into
+synchronous_standby_names, separated by blanks, as written there. They are waited for while they stream, and never
+promoted. Needs rep_mode=sync.`,
+		},
+		{
+			Name: "rejoin", Type: meta.Select, Default: "follow", Options: []string{"refuse", "follow"}, Reloadable: true,
+			Short: "What a returning former primary may do: refuse or follow",
+			Long: `follow: a node whose data is provably a part of the new primary's history comes back as a standby by itself; one that
+holds WAL which the new primary does not have is refused, with the reason.
+
+refuse: a node that was primary and was not stopped as the last one is never started by itself; an operator decides.`,
+		},
+	}
+}
