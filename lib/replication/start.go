@@ -46,8 +46,8 @@ func (o Observation) startBelow(up Upstream) Decision {
 		return no("the data belongs to another database cluster (system identifier %d, %s has %d): rebuild it with pg_basebackup",
 			o.Wal.Position.System, name, up.System)
 	case o.Rejoin == Refuse && o.wasDeposed():
-		return no("this node was primary until %s took over, and rejoin=refuse: check its data, rebuild it with pg_basebackup (or set rejoin=follow) and remove %s",
-			name, o.deposedFile())
+		return no("this node was primary until %s took over, and rejoin=refuse: check its data, rebuild it with pg_basebackup%s, or set rejoin=follow",
+			name, o.lockToo())
 	case up.Contains(o.Wal.Position):
 		return done()
 	}
@@ -55,16 +55,17 @@ func (o Observation) startBelow(up Upstream) Decision {
 		o.Wal.Position, name, up.Position)
 }
 
-// wasDeposed: by what this node itself last knew, it was the primary.
+// wasDeposed: the server here last ran as primary, and by the record somebody
+// else has been promoted since.
 func (o Observation) wasDeposed() bool {
-	return o.Lock || o.OwnRecord.Primary == o.Self && o.Record.Primary != o.Self
+	return o.Lock || o.Wal.WasPrimary && o.Record.Exists() && o.Record.Primary != o.Self
 }
 
-func (o Observation) deposedFile() string {
+func (o Observation) lockToo() string {
 	if o.Lock {
-		return "PGSQL.lock"
+		return " and remove PGSQL.lock"
 	}
-	return "the record file beside the data directory"
+	return ""
 }
 
 // startBeside judges a crashed primary's WAL by that of the node that was
