@@ -46,7 +46,7 @@ func (o Observation) startBelow(up Upstream) Decision {
 		return no("the data belongs to another database cluster (system identifier %d, %s has %d): rebuild it with pg_basebackup",
 			o.Wal.Position.System, name, up.System)
 	case o.Rejoin == Refuse && o.wasDeposed():
-		return no("this node was primary until %s took over, and rejoin=refuse: check its data, rebuild it with pg_basebackup%s, or set rejoin=follow",
+		return no("this node was primary until %s took over, and rejoin=refuse: check its data and rebuild it with pg_basebackup%s, or set rejoin=follow",
 			name, o.lockToo())
 	case up.Contains(o.Wal.Position):
 		return done()
