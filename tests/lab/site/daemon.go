@@ -1,0 +1,234 @@
+package site
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"pgrex/tests/lab/bmc"
+	"pgrex/tests/lab/host"
+	"pgrex/tests/lab/network"
+	"pgrex/tests/lab/node"
+)
+
+// ClientMachine is the name at the switch of the machine clients run on.
+const ClientMachine = "client"
+
+// orderTimeout bounds one order, in time. Powering off with a disk copies it.
+const orderTimeout = 60 * time.Second
+
+// daemon is the running machine room.
+type daemon struct {
+	plan   Plan
+	log    *slog.Logger
+	sw     *network.Switch
+	nodes  map[string]*node.Node
+	bmcs   map[string]*bmc.BMC
+	client *host.Netns
+	down   context.CancelFunc
+}
+
+// Serve builds the machine room of a plan, all nodes powered off, and obeys
+// orders until it is told to go down or its owner dies. binary is the lab's
+// executable. It must be called in a mount namespace of its own.
+func Serve(ctx context.Context, p Plan, binary string, log *slog.Logger) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	d := &daemon{plan: p, log: log, down: cancel, nodes: map[string]*node.Node{}, bmcs: map[string]*bmc.BMC{}}
+	if err := d.build(ctx, binary); err != nil {
+		return err
+	}
+	// Everything we started dies with us: see host.Start.
+	l, err := net.Listen("unix", p.socket())
+	if err != nil {
+		return err
+	}
+	start, err := startTime(os.Getpid())
+	if err != nil {
+		return err
+	}
+	s := State{Plan: p, Daemon: os.Getpid(), Start: start, ClientNetns: d.client.Path()}
+	if err := s.save(); err != nil {
+		return err
+	}
+	go d.watchOwner(ctx)
+	go func() {
+		<-ctx.Done()
+		_ = l.Close()
+	}()
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			if ctx.Err() != nil {
+				return d.close()
+			}
+			return err
+		}
+		go d.serve(ctx, c)
+	}
+}
+
+func (d *daemon) build(ctx context.Context, binary string) error {
+	p := d.plan
+	if err := unix.Mount("none", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return fmt.Errorf("cannot detach mounts: %w", err)
+	}
+	if err := os.MkdirAll(p.files(), 0o755); err != nil {
+		return err
+	}
+	if err := unix.Mount("pgrex-lab", p.files(), "tmpfs", 0, "mode=755"); err != nil {
+		return fmt.Errorf("cannot mount a tmpfs: %w", err)
+	}
+	// A copy: the lab goes on when its binary is built anew meanwhile.
+	own := filepath.Join(p.files(), "lab")
+	if _, err := host.Output(ctx, "cp", "--", binary, own); err != nil {
+		return err
+	}
+	var err error
+	if d.sw, err = network.NewSwitch(ctx); err != nil {
+		return err
+	}
+	for i, name := range p.NodeNames() {
+		cfg := node.Config{Name: name, Index: i + 1, Dir: p.nodeDir(name), Lower: p.Lower, Boot: p.Boot}
+		n, err := node.New(ctx, cfg, d.sw, p.nodeGroup(name), own, p.OnDisk)
+		if err != nil {
+			return err
+		}
+		d.nodes[name] = n
+		dir := filepath.Join(p.files(), bmc.MachineOf(name))
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return err
+		}
+		control := fmt.Sprintf("%s _chassis %s %s", own, p.Name, name)
+		d.bmcs[name] = bmc.New(d.sw, name, i+1, dir, control)
+		if err := d.bmcs[name].Start(ctx); err != nil {
+			return err
+		}
+	}
+	return d.buildClient(ctx)
+}
+
+func (d *daemon) buildClient(ctx context.Context) error {
+	ns, err := host.NewNetns()
+	if err != nil {
+		return err
+	}
+	d.client = ns
+	if err := d.sw.Plug(ctx, ClientMachine, 0xc0, ns.Path(), network.Service); err != nil {
+		return err
+	}
+	nic := network.Service.Interface()
+	_, err = host.Input(ctx, fmt.Sprintf("link set lo up\naddress add %s/24 dev %s\nlink set %s up\n",
+		network.Client, nic, nic), "nsenter", "--net="+ns.Path(), "ip", "-batch", "-")
+	return err
+}
+
+// watchOwner ends the lab with the process that wanted it.
+func (d *daemon) watchOwner(ctx context.Context) {
+	if d.plan.Owner == 0 {
+		return
+	}
+	start, err := startTime(d.plan.Owner)
+	if err == nil {
+		err = host.Poll(ctx, "end of owner", 500*time.Millisecond, func() (bool, error) {
+			now, err := startTime(d.plan.Owner)
+			return err != nil || now != start, nil
+		})
+	}
+	d.log.Info("owner is gone", "err", err)
+	d.down()
+}
+
+// close ends what runs. The kernel would do it too; this way it is over when
+// the process is.
+func (d *daemon) close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), orderTimeout)
+	defer cancel()
+	var errs []error
+	for _, n := range d.nodes {
+		errs = append(errs, n.Destroy(ctx))
+	}
+	for _, b := range d.bmcs {
+		errs = append(errs, b.Stop(ctx))
+	}
+	return errors.Join(errs...)
+}
+
+func (d *daemon) serve(ctx context.Context, c net.Conn) {
+	defer c.Close()
+	ctx, cancel := context.WithTimeout(ctx, orderTimeout)
+	defer cancel()
+	var q request
+	if err := json.NewDecoder(c).Decode(&q); err != nil {
+		return
+	}
+	begin := time.Now()
+	r, err := d.obey(ctx, q)
+	if err != nil {
+		r.Error = err.Error()
+	}
+	if q.Op != opStatus {
+		d.log.Info("order", "op", q.Op, "node", q.Node, "on", q.On, "lans", q.LANs, "dir", q.Dir,
+			"took", time.Since(begin).Round(time.Millisecond), "err", err)
+	}
+	_ = json.NewEncoder(c).Encode(r)
+	if q.Op == opDown {
+		d.down()
+	}
+}
+
+func (d *daemon) obey(ctx context.Context, q request) (response, error) {
+	switch q.Op {
+	case opStatus:
+		return response{Status: d.status()}, nil
+	case opDown:
+		return response{}, nil
+	case opHealAll:
+		return response{}, d.sw.HealAll(ctx)
+	case opCut:
+		return response{}, d.sw.Cut(ctx, q.Node, q.Dir, q.LANs...)
+	case opHeal:
+		return response{}, d.sw.Heal(ctx, q.Node, q.LANs...)
+	case opTraffic:
+		t, err := d.sw.Traffic(ctx, q.Node)
+		return response{Traffic: t}, err
+	}
+	n, ok := d.nodes[q.Node]
+	if !ok {
+		return response{}, fmt.Errorf("no node %q", q.Node)
+	}
+	switch {
+	case q.Op == opPower && q.On:
+		return response{}, n.PowerOn(ctx)
+	case q.Op == opPower:
+		return response{}, n.PowerOff(ctx)
+	case q.Op == opFreeze && q.On:
+		return response{}, n.Freeze(ctx)
+	case q.Op == opFreeze:
+		return response{}, n.Thaw(ctx)
+	case q.Op == opBMC && q.On:
+		return response{}, d.bmcs[q.Node].Start(ctx)
+	case q.Op == opBMC:
+		return response{}, d.bmcs[q.Node].Stop(ctx)
+	}
+	return response{}, fmt.Errorf("unknown order %q", q.Op)
+}
+
+func (d *daemon) status() *Status {
+	s := &Status{Cuts: d.sw.Cuts()}
+	for _, name := range d.plan.NodeNames() {
+		n := d.nodes[name]
+		s.Nodes = append(s.Nodes, NodeStatus{
+			Name: name, Pid: n.Pid(), Boots: n.Boots(), Frozen: n.Frozen(), BMC: d.bmcs[name].Pid(),
+		})
+	}
+	return s
+}
