@@ -117,9 +117,6 @@ type Observation struct {
 	// Record is the newest record among our own file and our own copy of
 	// cluster memory.
 	Record Record
-	// OwnRecord is the record in our own file alone: what this node itself last
-	// knew.
-	OwnRecord Record
 	Peers     map[string]Peer
 	// Promoted is the node that the cluster has as promoted now, "" for none.
 	Promoted string
