@@ -128,11 +128,11 @@ func TestOutcomes(t *testing.T) {
 
 func TestPanic(t *testing.T) {
 	got := call(t, func(context.Context, *Call) error {
-		var m map[string]int
-		m["x"] = 1
+		var none []int
+		none[len(none)]++
 		return nil
 	}, nil, "stop")
-	if got.code != ErrGeneric || strings.Count(got.stderr, "\n") != 2 || !strings.Contains(got.stderr, "assignment to entry in nil map at pgrex/lib/ocf.TestPanic") {
+	if got.code != ErrGeneric || strings.Count(got.stderr, "\n") != 2 || !strings.Contains(got.stderr, "index out of range [0] with length 0 at pgrex/lib/ocf.TestPanic") {
 		t.Errorf("%+v", got)
 	}
 }

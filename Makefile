@@ -1,0 +1,66 @@
+# pgrex: resource and fence agents for PostgreSQL under Pacemaker. `make help` lists what there is.
+
+VERSION ?= 0.1.0
+COMMIT  ?= $(shell git describe --always --dirty --abbrev=12 2>/dev/null || echo unknown)
+
+# Where Pacemaker looks for agents: $(OCF_ROOT)/resource.d/<provider>/<agent>.
+PREFIX   ?= /usr
+OCF_ROOT ?= $(PREFIX)/lib/ocf
+DESTDIR  ?=
+
+GO        ?= go
+TESTFLAGS ?=
+# The tags drop what urfave/cli links for man pages and spelling hints: start-up time and licences.
+TAGS      := urfave_cli_no_docs,urfave_cli_no_suggest
+LDFLAGS   := -s -w -X pgrex/lib/meta.version=$(VERSION) -X pgrex/lib/meta.commit=$(COMMIT)
+BUILD     := CGO_ENABLED=0 $(GO) build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)'
+TEST      := CGO_ENABLED=0 $(GO) test -tags $(TAGS) $(TESTFLAGS)
+
+AGENTS := pgsql
+
+.DEFAULT_GOAL := help
+.PHONY: help deps build test test-full unit race contract lab demo lint metadata install clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+deps: ## install what building and testing needs (Debian 12 and 13; says what to install elsewhere)
+	@tests/deps.sh
+
+build: ## build the agents and the lab into bin/
+	$(foreach a,$(AGENTS),$(BUILD) -o bin/$(a) ./agents/$(a) && )true
+	$(BUILD) -o bin/lab ./tests/lab
+
+test: deps build unit contract lab ## everything that every change must pass; needs root; at most 45 minutes on 2 cores
+
+test-full: deps build unit contract ## the same with every scenario of the lab, however long
+	bin/lab suite --full
+
+unit: ## tests that need no root and no cluster (under a minute)
+	$(TEST) ./lib/... ./agents/... ./tests/layout/...
+
+race: ## the same under the race detector (needs a C compiler)
+	CGO_ENABLED=1 $(GO) test -race -tags $(TAGS) $(TESTFLAGS) ./lib/... ./agents/...
+
+contract: build ## the built agents against the outside world's checkers (root)
+	$(TEST) -count=1 -timeout 15m ./tests/contract/...
+
+lab: build ## the scenarios on a real cluster of this machine's namespaces (root)
+	bin/lab suite
+
+demo: deps build ## watch a failover: a pair comes up, its primary is killed, the timeline is shown (root)
+	bin/lab demo
+
+lint: ## vet, gofmt and the linters of .golangci.yml
+	tests/lint.sh
+
+metadata: ## regenerate metadata/, docs/pgsql-parameters.md and the lists of linked packages
+	PGREX_UPDATE=1 $(TEST) -count=1 -run 'TestGenerated|TestLinkedPackages' ./agents/... ./tests/layout/...
+
+install: build ## install the agents below $(DESTDIR)$(PREFIX)
+	$(foreach a,$(AGENTS),install -D -m 755 bin/$(a) $(DESTDIR)$(OCF_ROOT)/resource.d/pgrex/$(a) && )true
+	install -D -m 644 LICENSE $(DESTDIR)$(PREFIX)/share/doc/pgrex/LICENSE
+	install -m 644 README.md docs/*.md $(DESTDIR)$(PREFIX)/share/doc/pgrex/
+
+clean: ## remove what was built
+	rm -rf bin dist

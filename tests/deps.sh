@@ -1,0 +1,137 @@
+#!/bin/bash
+# Installs what building and testing pgrex needs. Looks for the files first: where everything is
+# there it changes nothing and needs no root.
+set -euo pipefail
+
+# What is looked for, then the Debian package that has it (alternatives: Debian 12 | Debian 13),
+# then the package of RHEL and its relatives.
+needs='
+pacemakerd                                          pacemaker                             pacemaker
+crm_resource                                        pacemaker-cli-utils                   pacemaker
+corosync                                            corosync                              corosync
+pcs                                                 pcs                                   pcs
+crm                                                 crmsh                                 crmsh
+ocf-tester                                          resource-agents                       resource-agents
+/usr/share/resource-agents/metadata.rng             resource-agents                       resource-agents
+/usr/lib/ocf/resource.d/heartbeat/IPaddr2           resource-agents|resource-agents-base  resource-agents
+/usr/lib/ocf/resource.d/heartbeat/pgsql             resource-agents|resource-agents-extra resource-agents
+fence_ipmilan                                       fence-agents|fence-agents-ipmilan     fence-agents-ipmilan
+ipmi_sim                                            openipmi                              OpenIPMI-lanserv
+ipmitool                                            ipmitool                              ipmitool
+/usr/lib/postgresql/*/bin/postgres:/usr/bin/postgres:/usr/pgsql-*/bin/postgres postgresql postgresql-server
+xmllint                                             libxml2-utils                         libxml2
+ip                                                  iproute2                              iproute
+nft                                                 nftables                              nftables
+ping                                                iputils-ping                          iputils
+arping                                              iputils-arping|arping                 iputils
+tcpdump                                             tcpdump                               tcpdump
+strace                                              strace                                strace
+mkfs.ext4                                           e2fsprogs                             e2fsprogs
+ps                                                  procps                                procps-ng
+/usr/lib/*/faketime/libfaketime.so.1:/usr/lib64/faketime/libfaketime.so.1 libfaketime     libfaketime
+'
+
+say() { printf 'deps: %s\n' "$*"; }
+
+# present WHAT: a command in PATH, or any of some file patterns separated by colons.
+present() {
+	case $1 in
+	/*) any_file "$1" ;;
+	*) PATH=$PATH:/usr/sbin:/sbin command -v "$1" >/dev/null ;;
+	esac
+}
+any_file() {
+	local p
+	for p in ${1//:/ }; do [ -e "$p" ] && return 0; done # unquoted: the patterns expand here
+	return 1
+}
+
+missing() { # prints one column of the needs that are not met
+	local what debian rhel
+	while read -r what debian rhel; do
+		[ -z "$what" ] || present "$what" || case $1 in
+		what) echo "$what" ;;
+		debian) echo "$debian" ;;
+		rhel) echo "$rhel" ;;
+		esac
+	done <<<"$needs"
+}
+
+if ! command -v go >/dev/null; then
+	say "Go is missing. Install Go 1.26 or newer from https://go.dev/dl/ and put it into PATH." >&2
+	exit 1
+fi
+
+if [ -z "$(missing what)" ]; then
+	say "everything is there"
+	exit 0
+fi
+say "missing:" $(missing what)
+
+if ! command -v apt-get >/dev/null; then
+	say "This script installs packages on Debian only. On RHEL, AlmaLinux or Rocky Linux enable the" >&2
+	say "repository of the High Availability Add-On (highavailability) and run:" >&2
+	say "  dnf install" $(missing rhel | sort -u) >&2
+	say "crmsh, ipmi_sim (OpenIPMI-lanserv) and libfaketime may need EPEL or CodeReady Builder." >&2
+	exit 1
+fi
+if [ "$(id -u)" != 0 ]; then
+	say "Packages have to be installed for this; run it as root." >&2
+	exit 1
+fi
+
+# Debian starts the services it installs. A cluster and a database must not come up on a machine
+# that is only to test one, so policy-rc.d says no while we install, and is put back afterwards.
+policy=/usr/sbin/policy-rc.d
+mark='# pgrex tests/deps.sh'
+saved=
+restore() {
+	if [ -e "$policy" ] && grep -qF "$mark" "$policy"; then rm -f "$policy"; fi
+	if [ -n "$saved" ]; then mv "$saved" "$policy"; fi
+}
+trap restore EXIT
+trap 'exit 1' INT TERM
+if [ -e "$policy" ] && ! grep -qF "$mark" "$policy"; then
+	saved=$policy.pgrex-saved
+	mv "$policy" "$saved"
+fi
+printf '#!/bin/sh\n%s\nexit 101\n' "$mark" >"$policy"
+chmod 755 "$policy"
+
+# Nor may they come up at the next boot, unless they were installed before.
+fresh=
+for unit in corosync pacemaker pcsd postgresql openipmi; do
+	[ -e "/lib/systemd/system/$unit.service" ] || [ -e "/etc/init.d/$unit" ] || fresh="$fresh $unit"
+done
+
+export DEBIAN_FRONTEND=noninteractive
+apt-get -q update
+packages=
+for choice in $(missing debian | sort -u); do
+	pick=${choice%%|*}
+	for p in ${choice//|/ }; do
+		if apt-cache show "$p" >/dev/null 2>&1; then
+			pick=$p
+			break
+		fi
+	done
+	packages="$packages $pick"
+done
+apt-get -q -y install --no-install-recommends $packages
+
+if command -v systemctl >/dev/null; then
+	for unit in $fresh; do systemctl -q disable "$unit" 2>/dev/null || true; done
+fi
+
+# Debian 13 has spread the agents over several packages; what the first round did not bring is taken
+# from the second choice.
+if [ -n "$(missing what)" ]; then
+	for choice in $(missing debian | sort -u); do
+		apt-get -q -y install --no-install-recommends "${choice##*|}" || true
+	done
+fi
+if [ -n "$(missing what)" ]; then
+	say "still missing after the installation:" $(missing what) >&2
+	exit 1
+fi
+say "everything is there now"
