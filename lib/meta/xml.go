@@ -111,7 +111,8 @@ func (a Agent) WriteXML(w io.Writer, d Dialect) error {
 	if err != nil {
 		return fmt.Errorf("cannot encode the meta-data of %s: %w", a.Name, err)
 	}
-	if _, err := fmt.Fprintf(w, "%s%s%s\n", xml.Header, doctypes[d], body); err != nil {
+	// xml.Header names an encoding, and crmsh cannot parse a document that does; UTF-8 is implied.
+	if _, err := fmt.Fprintf(w, "<?xml version=\"1.0\"?>\n%s%s\n", doctypes[d], body); err != nil {
 		return fmt.Errorf("cannot write the meta-data of %s: %w", a.Name, err)
 	}
 	return nil
