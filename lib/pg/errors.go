@@ -1,0 +1,68 @@
+package pg
+
+import (
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"net"
+	"syscall"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// sqlState is the SQLSTATE of a server's error, or empty.
+func sqlState(err error) string {
+	var e *pgconn.PgError
+	if errors.As(err, &e) {
+		return e.Code
+	}
+	return ""
+}
+
+// IsStarting says that the server is there but does not take connections yet,
+// or no longer (57P03: starting up, shutting down, recovering).
+func IsStarting(err error) bool { return sqlState(err) == "57P03" }
+
+// IsTooMany says that the server has no connection to spare (53300). It runs.
+func IsTooMany(err error) bool { return sqlState(err) == "53300" }
+
+// IsAuth says that the server refused us: pg_hba.conf, password, role or
+// database (classes 28 and 3D). It runs.
+func IsAuth(err error) bool {
+	s := sqlState(err)
+	return len(s) == 5 && (s[:2] == "28" || s[:2] == "3D")
+}
+
+// IsRefused says that nobody listens: no socket or connection refused. That is
+// no proof that nothing runs; Processes is.
+func IsRefused(err error) bool {
+	return sqlState(err) == "" && (errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, fs.ErrNotExist))
+}
+
+// IsTimeout says that time ran out: ours, or the server cancelled a statement
+// at statement_timeout or lock_timeout (57014, 55P03).
+func IsTimeout(err error) bool {
+	switch sqlState(err) {
+	case "57014", "55P03":
+		return true
+	}
+	var n net.Error
+	return errors.Is(err, context.DeadlineExceeded) || pgconn.Timeout(err) || errors.As(err, &n) && n.Timeout()
+}
+
+// IsDenied says that the role may not do or see something (42501).
+func IsDenied(err error) bool { return sqlState(err) == "42501" }
+
+// IsGone says that the server ended the session (57P01, 57P02) or the
+// connection broke: ask again on a new one.
+func IsGone(err error) bool {
+	switch sqlState(err) {
+	case "57P01", "57P02":
+		return true
+	case "":
+		var op *net.OpError
+		return err != nil && !IsTimeout(err) && (errors.As(err, &op) || pgconn.SafeToRetry(err) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF))
+	}
+	return false
+}
