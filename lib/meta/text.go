@@ -41,13 +41,13 @@ func (a Agent) ActionNames() []string {
 func (a Agent) WriteMarkdown(w io.Writer) error {
 	b := new(strings.Builder)
 	fmt.Fprintf(b, "# %s: parameters and actions\n\n", a.Name)
-	fmt.Fprintf(b, "Generated from the agent's declaration by `make metadata`; do not edit.\n\n%s\n\n## Parameters\n\n", strings.TrimSpace(a.Long))
+	fmt.Fprintf(b, "Generated from the agent's declaration by `make metadata`; do not edit.\n\n%s\n\n## Parameters\n\n", markdown(a.Long))
 	fmt.Fprintf(b, "| name | type | default | |\n|---|---|---|---|\n")
 	for _, p := range a.Parameters {
-		fmt.Fprintf(b, "| [%s](#%s) | %s | %s | %s |\n", p.Name, p.Name, p.kindText(), code(p.Default), p.Short)
+		fmt.Fprintf(b, "| [%s](#%s) | %s | %s | %s |\n", p.Name, p.Name, p.kindText(), code(p.Default), markdown(p.Short))
 	}
 	for _, p := range a.Parameters {
-		fmt.Fprintf(b, "\n### %s\n\n%s\n\n%s\n", p.Name, strings.TrimSpace(p.Long), p.facts())
+		fmt.Fprintf(b, "\n### %s\n\n%s\n\n%s\n", p.Name, markdown(p.Long), p.facts())
 	}
 	fmt.Fprintf(b, "\n## Actions\n\n| action | timeout | interval | role |\n|---|---|---|---|\n")
 	for _, act := range a.Actions {
@@ -59,6 +59,11 @@ func (a Agent) WriteMarkdown(w io.Writer) error {
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// markdown keeps "<node>" from being taken for a tag of HTML.
+func markdown(s string) string {
+	return strings.ReplaceAll(strings.TrimSpace(s), "<", `\<`)
 }
 
 func (p Parameter) kindText() string {
