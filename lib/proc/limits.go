@@ -50,27 +50,32 @@ var rlimits = [...]rlimit{
 }
 
 // LoginLimits are the limits a login would give the user: those pam_limits
-// reads from limits.conf and limits.d/*.conf under dir (empty means
-// /etc/security). Under a cluster manager nobody logs in, yet administrators
-// give the database's user its limits there. Files that are missing give no
-// limits; lines that make no sense are passed over, as pam_limits does.
-func LoginLimits(u User, dir string) ([]Limit, error) {
-	if dir == "" {
-		dir = "/etc/security"
-	}
+// reads from /etc/security. Under a cluster manager nobody logs in, yet
+// administrators give the database's user its limits there. A file that is
+// missing or cannot be read gives no limits, and lines that make no sense are
+// passed over, as pam_limits does.
+func LoginLimits(u User) []Limit {
+	limits, _ := LimitsIn(u, "/etc/security")
+	return limits
+}
+
+// LimitsIn reads limits.conf and limits.d/*.conf under dir for the user. The
+// limits found are valid even if there is an error about a file.
+func LimitsIn(u User, dir string) ([]Limit, error) {
 	files, err := filepath.Glob(filepath.Join(dir, "limits.d", "*.conf"))
 	if err != nil {
 		return nil, err
 	}
 	slices.Sort(files)
 	set := limitSet{user: u, groups: groupNames(u)}
+	var errs []error
 	for _, file := range append([]string{filepath.Join(dir, "limits.conf")}, files...) {
 		err := eachLine(file, set.line)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("limits of user %s: %w", u.Name, err)
+			errs = append(errs, fmt.Errorf("limits of user %s: %w", u.Name, err))
 		}
 	}
-	return set.limits(), nil
+	return set.limits(), errors.Join(errs...)
 }
 
 // groupNames gives the names of the user's groups, best effort: a group known

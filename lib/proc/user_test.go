@@ -101,7 +101,7 @@ postgres   -     maxlogins 3
 `)
 	write(t, dir+"/limits.d/20.conf", "* soft stack 8\npostgres soft nofile 70000\n70:80 hard cpu 2\n:77 soft cpu 1\n100: soft data 1\n")
 	u := proc.User{Name: "postgres", UID: 77, GID: 0, Groups: []uint32{0}}
-	limits, err := proc.LoginLimits(u, dir)
+	limits, err := proc.LimitsIn(u, dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,7 +126,7 @@ postgres   -     maxlogins 3
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
-	if limits, err := proc.LoginLimits(u, dir+"/none"); err != nil || len(limits) != 0 {
+	if limits, err := proc.LimitsIn(u, dir+"/none"); err != nil || len(limits) != 0 {
 		t.Errorf("no files: %v, %v", limits, err)
 	}
 }
