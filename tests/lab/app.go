@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -30,10 +31,8 @@ func application() *cli.App {
 		HideHelpCommand: false,
 		ExitErrHandler:  func(*cli.Context, error) {},
 		Commands: append([]*cli.Command{
-			{Name: "bare", Hidden: true, Flags: []cli.Flag{nameFlag(), &cli.IntFlag{Name: "nodes", Value: 2}, &cli.BoolFlag{Name: "loop"}}, Action: func(c *cli.Context) error {
-				_, err := site.Build(c.Context, site.Plan{Name: c.String("name"), Nodes: c.Int("nodes"), Lower: "/", Boot: "/etc/lab/boot", OnDisk: c.Bool("loop")})
-				return err
-			}},
+			upCommand(),
+			statusCommand(),
 			{Name: "down", Usage: "take the lab down", Flags: []cli.Flag{nameFlag()}, Action: func(c *cli.Context) error {
 				return site.Demolish(c.Context, c.String("name"))
 			}},
@@ -60,6 +59,12 @@ func application() *cli.App {
 			}},
 		}, hiddenCommands()...),
 	}
+}
+
+// cut splits NAME=VALUE.
+func cut(s string) (string, string, bool) {
+	k, v, ok := strings.Cut(s, "=")
+	return k, v, ok && k != ""
 }
 
 func nameFlag() cli.Flag {

@@ -28,6 +28,9 @@ const (
 // script and then collects the dead: without that a killed postmaster would
 // stay a zombie, which no real machine's would. It returns only with an error.
 func Init() error {
+	// What runs on the node must not hold them open.
+	unix.CloseOnExec(configFD)
+	unix.CloseOnExec(readyFD)
 	ready := os.NewFile(readyFD, "ready")
 	var c Config
 	if err := json.NewDecoder(os.NewFile(configFD, "config")).Decode(&c); err != nil {

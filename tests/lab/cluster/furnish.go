@@ -1,0 +1,235 @@
+package cluster
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"pgrex/tests/lab/network"
+)
+
+const (
+	bootScript  = "/etc/lab/boot"
+	startScript = "/etc/lab/start"
+	stopScript  = "/etc/lab/stop"
+	autostart   = "/etc/lab/autostart"
+	seedCIB     = "/etc/lab/cib.xml"
+)
+
+// furnish writes a node's files before its first boot.
+func (c *Cluster) furnish(o Options) error {
+	for i, n := range c.NodeNames() {
+		files, err := c.files(o, n, i+1)
+		if err != nil {
+			return err
+		}
+		for path, content := range files {
+			if err := c.put(n, path, content, 0o755); err != nil {
+				return err
+			}
+		}
+		if err := c.prepareLogs(n); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// put writes a file into a node that is off, or that has not read it yet.
+func (c *Cluster) put(node, path, content string, mode os.FileMode) error {
+	full := filepath.Join(c.Upper(node), path)
+	if err := os.MkdirAll(filepath.Dir(full), 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(full, []byte(content), mode)
+}
+
+func (c *Cluster) files(o Options, node string, i int) (map[string]string, error) {
+	f := map[string]string{
+		"/etc/hostname":               node + "\n",
+		"/etc/hosts":                  c.hosts(),
+		"/etc/corosync/corosync.conf": c.corosyncConf(),
+		"/etc/lab/net.batch":          addresses(i),
+		bootScript:                    boot,
+		startScript:                   start,
+		stopScript:                    stop,
+		autostart:                     "",
+		seedCIB:                       c.seed(),
+	}
+	if o.Agents == Reference {
+		helper, err := patchedHelper(o.Lower)
+		if err != nil {
+			return nil, err
+		}
+		f[helperPath] = helper
+	}
+	for bin, path := range map[string]string{
+		"pgsql":      "/usr/lib/ocf/resource.d/pgrex/pgsql",
+		"cloudip":    "/usr/lib/ocf/resource.d/pgrex/cloudip",
+		"fence_ipmi": "/usr/sbin/fence_ipmi",
+	} {
+		b, err := os.ReadFile(filepath.Join(o.Bin, bin))
+		switch {
+		case err == nil:
+			f[path] = string(b)
+		case bin == "pgsql" && o.Agents == Ours && !o.Bare:
+			return nil, fmt.Errorf("our agent is not built: %w (make build, or --agents=reference)", err)
+		}
+	}
+	return f, nil
+}
+
+func (c *Cluster) prepareLogs(node string) error {
+	for _, d := range []string{"pacemaker", "corosync", "cluster", "postgresql", "pcsd", "crmsh"} {
+		if err := os.MkdirAll(filepath.Join(c.Logs(node), d), 0o777); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *Cluster) hosts() string {
+	var b strings.Builder
+	b.WriteString("127.0.0.1 localhost\n")
+	for i, n := range c.NodeNames() {
+		fmt.Fprintf(&b, "%s %s\n", network.Address(network.Interconnect, i+1), n)
+	}
+	return b.String()
+}
+
+func addresses(i int) string {
+	var b strings.Builder
+	b.WriteString("link set lo up\n")
+	for _, l := range network.LANs() {
+		fmt.Fprintf(&b, "address add %s/24 dev %s\nlink set %s up\n", network.Address(l, i), l.Interface(), l.Interface())
+	}
+	return b.String()
+}
+
+// corosyncConf is what "pcs cluster setup" would write for these nodes, with a
+// token of one second.
+func (c *Cluster) corosyncConf() string {
+	var b strings.Builder
+	b.WriteString(`totem {
+    version: 2
+    cluster_name: pgrex
+    transport: knet
+    token: 1000
+    crypto_cipher: none
+    crypto_hash: none
+}
+
+nodelist {
+`)
+	for i, n := range c.NodeNames() {
+		fmt.Fprintf(&b, "    node {\n        ring0_addr: %s\n        name: %s\n        nodeid: %d\n    }\n\n",
+			network.Address(network.Interconnect, i+1), n, i+1)
+	}
+	b.WriteString("}\n\nquorum {\n    provider: corosync_votequorum\n")
+	if c.Nodes == 2 {
+		b.WriteString("    two_node: 1\n") // wait_for_all comes with it
+	}
+	b.WriteString(`}
+
+logging {
+    to_logfile: yes
+    logfile: /var/log/corosync/corosync.log
+    to_syslog: no
+    timestamp: hires
+}
+`)
+	return b.String()
+}
+
+// seed is the configuration a node starts with. A new cluster otherwise waits
+// 20 s for nodes that may be somewhere before it elects a DC.
+func (c *Cluster) seed() string {
+	var b strings.Builder
+	b.WriteString(`<cib crm_feature_set="3.0.0" validate-with="pacemaker-3.0" epoch="1" num_updates="0" admin_epoch="0">
+  <configuration>
+    <crm_config>
+      <cluster_property_set id="cib-bootstrap-options">
+        <nvpair id="cib-bootstrap-options-dc-deadtime" name="dc-deadtime" value="1s"/>
+      </cluster_property_set>
+    </crm_config>
+    <nodes>
+`)
+	for i, n := range c.NodeNames() {
+		fmt.Fprintf(&b, "      <node id=\"%d\" uname=\"%s\"/>\n", i+1, n)
+	}
+	b.WriteString("    </nodes>\n    <resources/>\n    <constraints/>\n  </configuration>\n  <status/>\n</cib>\n")
+	return b.String()
+}
+
+const helperPath = "/usr/lib/ocf/lib/heartbeat/ocf-shellfuncs"
+
+// patchedHelper is the resource-agents' shell library as the nodes get it: in
+// Debian 12 it calls crm_attribute in a way that takes -INFINITY for options,
+// and the reference agent then tries again for ever.
+func patchedHelper(lower string) (string, error) {
+	b, err := os.ReadFile(filepath.Join(lower, helperPath))
+	if err != nil {
+		return "", fmt.Errorf("the reference agent is not installed (apt install resource-agents): %w", err)
+	}
+	const old = "${HA_SBIN_DIR}/crm_attribute -p $@\n"
+	s := string(b)
+	if !strings.Contains(s, old) {
+		return s, nil // another version, which need not be mended
+	}
+	const mended = `if [ "$1" = -v ]; then
+			shift
+			set -- "--update=$1"
+		fi
+		${HA_SBIN_DIR}/crm_attribute "--promotion=${OCF_RESOURCE_INSTANCE%%:*}" "$@"
+`
+	return strings.Replace(s, old, mended, 1), nil
+}
+
+// boot is run by a node's first process.
+const boot = `#!/bin/sh
+# What a node does at boot.
+ip -batch /etc/lab/net.batch
+install -d -m 1777 /run/lock /run/lock/subsys
+install -d -o hacluster -g haclient -m 750 /run/crm
+install -d -o postgres -g postgres -m 2775 /run/postgresql
+install -d -m 755 /run/resource-agents /run/heartbeat /run/cluster /var/lib/pgsql
+install -d -o hacluster -g haclient -m 750 /var/lib/pacemaker /var/lib/pacemaker/cib \
+	/var/lib/pacemaker/cores /var/lib/pacemaker/pengine /var/lib/pacemaker/blackbox
+install -d -o postgres -g postgres -m 700 /dbfp /dbfp/pgdata /dbfp/pgwal /dbfp/pgarch /dbfp/pgarch/arc1
+chown -R hacluster:haclient /var/log/pacemaker
+chown postgres:postgres /var/log/postgresql
+# The cluster's memory is only seeded on a new disk.
+if [ ! -e /var/lib/pacemaker/seeded ]; then
+	install -o hacluster -g haclient -m 600 /etc/lab/cib.xml /var/lib/pacemaker/cib/cib.xml
+	touch /var/lib/pacemaker/seeded
+fi
+if [ -e /etc/lab/autostart ]; then exec /etc/lab/start; fi
+`
+
+// start starts the cluster's daemons as their services would.
+const start = `#!/bin/sh
+# Start the cluster on this node.
+corosync || exit 1
+# Agents inherit these: one log with milliseconds for daemons and agents.
+export PCMK_logfile=/var/log/pacemaker/pacemaker.log
+export HA_logfile=/var/log/pacemaker/ha.log
+export PCMK_logfacility=none
+setsid pacemakerd >>/var/log/pacemaker/pacemakerd.out 2>&1 </dev/null &
+`
+
+// stop stops them in order, moving resources away first, as "pcs cluster stop"
+// does.
+const stop = `#!/bin/sh
+# Stop the cluster on this node.
+pid=$(pidof -s pacemakerd)
+if [ -n "$pid" ]; then
+	kill -TERM $pid
+	while kill -0 $pid 2>/dev/null; do sleep 0.05; done
+fi
+pid=$(pidof -s corosync)
+if [ -n "$pid" ]; then
+	kill -TERM $pid
+	while kill -0 $pid 2>/dev/null; do sleep 0.05; done
+fi
+`
