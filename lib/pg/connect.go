@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"path/filepath"
 	"strconv"
@@ -64,6 +65,23 @@ func (s *Server) Address() (host string, port int) {
 // Nothing of our own environment (PGHOST, PGPASSWORD, ...) is used. See the Is
 // functions for what an error means.
 func (s *Server) Connect(ctx context.Context) (*Conn, error) {
+	return s.connect(ctx, map[string]string{"search_path": "pg_catalog"})
+}
+
+// Check runs an administrator's own SQL in a session of its own, in which names
+// are resolved as that role and database are used to.
+func (s *Server) Check(ctx context.Context, sql string) error {
+	c, err := s.connect(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	_, err = c.Exec(ctx, sql)
+	return err
+}
+
+// connect opens a session with more settings than those of every session.
+func (s *Server) connect(ctx context.Context, settings map[string]string) (*Conn, error) {
 	host, port := s.Address()
 	user := s.DBUser
 	if user == "" {
@@ -96,13 +114,13 @@ func (s *Server) Connect(ctx context.Context) (*Conn, error) {
 		"application_name":  appName,
 		"client_encoding":   "UTF8",
 		"DateStyle":         "ISO",
-		"search_path":       "pg_catalog",
 		"statement_timeout": strconv.FormatInt(max(1, timeout.Milliseconds()), 10),
 		"lock_timeout":      "2000",
 		// A custom check that writes must not hang because a standby is away.
 		"synchronous_commit": "local",
 		"jit":                "off",
 	}
+	maps.Copy(cfg.RuntimeParams, settings)
 	cfg.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
 		if isSocketDir(host) {
 			return dialUnix(ctx, socketPath(host, port), s.user())
@@ -213,10 +231,15 @@ func (c *Conn) InRecovery(ctx context.Context) (bool, error) {
 	return v == "t", err
 }
 
-// Checkpoint performs a checkpoint, on a standby a restartpoint. The session's
-// statement timeout is lifted: ctx alone bounds it.
+// Checkpoint performs a checkpoint, on a standby a restartpoint. ctx alone bounds
+// it, and the server gives up with it: a statement that waits for a checkpointer
+// that does not run would hold its session for good.
 func (c *Conn) Checkpoint(ctx context.Context) error {
-	if _, err := c.Exec(ctx, "SET statement_timeout = 0"); err != nil {
+	limit := int64(0)
+	if deadline, ok := ctx.Deadline(); ok {
+		limit = max(1, time.Until(deadline).Milliseconds())
+	}
+	if _, err := c.Exec(ctx, "SET statement_timeout = "+strconv.FormatInt(limit, 10)); err != nil {
 		return fmt.Errorf("checkpoint: %w", err)
 	}
 	if _, err := c.Exec(ctx, "CHECKPOINT"); err != nil {
