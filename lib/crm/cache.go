@@ -1,7 +1,6 @@
 package crm
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,6 +16,8 @@ import (
 const (
 	// DefaultCacheAge is how long what a Cache holds is believed.
 	DefaultCacheAge = 60 * time.Second
+	// defaultCacheDir is what resource-agents are built with as HA_RSCTMP.
+	defaultCacheDir = "/run/resource-agents"
 	// maxCache is the size of a cache file that is read, in bytes.
 	maxCache = 1 << 20
 )
@@ -29,87 +30,95 @@ const (
 // It is believed only as long as the daemons that keep the attributes are the
 // same starts, and for MaxAge at most, by the clock that runs on through a
 // suspend. Every action, notification and change of peers drops it.
+//
+// A Cache belongs to one action, and one goroutine uses it.
 type Cache struct {
-	// Client tells which daemons run.
-	Client *Client
-	// Path is the file, in a directory that a boot empties
-	// (/run/resource-agents), one per resource instance. See CachePath.
-	Path string
+	// Name is the name of the file, one per resource instance.
+	Name string
+	// Dir is a directory that a boot empties; empty means the one for
+	// temporary files of resource agents (HA_RSCTMP).
+	Dir string
 	// MaxAge bounds what is believed; 0 means DefaultCacheAge.
 	MaxAge time.Duration
+	// Client tells which daemons run; nil means those in /proc.
+	Client *Client
 	// Uptime is the clock; nil means CLOCK_BOOTTIME.
 	Uptime func() (time.Duration, error)
-}
 
-// CachePath is the cache's file for a resource instance under the directory for
-// temporary files of resource agents (HA_RSCTMP).
-func CachePath(rsctmp, instance string) string {
-	return filepath.Join(rsctmp, "pgrex-"+filepath.Base(instance)+".cache")
+	// began are the daemons that ran when the action first looked. What it
+	// wrote before one of them restarted is gone.
+	began string
 }
 
 // cached is the file's content.
 type cached struct {
 	Attrd string        `json:"attrd"`
 	At    time.Duration `json:"at"`
-	Data  []byte        `json:"data"`
+	Data  string        `json:"data"`
 }
 
 // Load gives what Store has kept, false if there is nothing to be believed.
-func (c *Cache) Load() ([]byte, bool) {
+func (c *Cache) Load() (string, bool) {
 	if c == nil {
-		return nil, false
+		return "", false
 	}
-	f, err := os.OpenFile(c.Path, os.O_RDONLY|unix.O_NOFOLLOW, 0)
+	x, ok := c.load()
+	if !ok {
+		c.begin()
+		return "", false
+	}
+	c.began = x.Attrd
+	return x.Data, true
+}
+
+func (c *Cache) load() (x cached, ok bool) {
+	f, err := os.OpenFile(c.path(), os.O_RDONLY|unix.O_NOFOLLOW, 0)
 	if err != nil {
-		return nil, false
+		return x, false
 	}
 	defer f.Close() //nolint:errcheck // only read
 	fi, err := f.Stat()
 	if err != nil || !fi.Mode().IsRegular() || fi.Mode().Perm()&0o022 != 0 {
-		return nil, false
+		return x, false
 	}
 	if st, ok := fi.Sys().(*syscall.Stat_t); !ok || int(st.Uid) != os.Geteuid() {
-		return nil, false
+		return x, false
 	}
 	text, err := io.ReadAll(io.LimitReader(f, maxCache+1))
 	if err != nil || len(text) > maxCache {
-		return nil, false
+		return x, false
 	}
-	var x cached
-	dec := json.NewDecoder(bytes.NewReader(text))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&x); err != nil {
-		return nil, false
+	if err := json.Unmarshal(text, &x); err != nil {
+		return x, false
 	}
 	now, err := c.uptime()
-	if err != nil || now < x.At || now-x.At > c.maxAge() || !c.Client.SameAttrd(x.Attrd) {
-		return nil, false
+	if err != nil || now < x.At || now-x.At > c.maxAge() {
+		return x, false
 	}
-	return x.Data, true
+	return x, c.client().SameAttrd(x.Attrd)
 }
 
 // Store keeps data in place of what was kept before. It fails, and leaves
-// nothing, if the daemons cannot be named or the file not be written. id is what
-// AttrdID gave before the data was read or written, so that a restart in between
-// is noticed; empty means now.
-func (c *Cache) Store(data []byte, id string) error {
+// nothing, if the file cannot be written, if the daemons do not run, or if one of
+// them was started again since Load or Drop of this Cache.
+func (c *Cache) Store(data string) error {
 	if c == nil {
 		return errors.New("keep what was written: there is no cache")
 	}
-	err := c.store(data, id)
-	if err != nil {
+	if err := c.store(data); err != nil {
 		c.Drop()
 		return fmt.Errorf("keep what was written: %w", err)
 	}
 	return nil
 }
 
-func (c *Cache) store(data []byte, id string) error {
-	if id == "" {
-		var err error
-		if id, err = c.Client.AttrdID(); err != nil {
-			return err
-		}
+func (c *Cache) store(data string) error {
+	id, err := c.client().AttrdID()
+	if err != nil {
+		return err
+	}
+	if c.began != "" && c.began != id {
+		return errors.New("the daemons that keep it have been restarted meanwhile")
 	}
 	now, err := c.uptime()
 	if err != nil {
@@ -122,14 +131,14 @@ func (c *Cache) store(data []byte, id string) error {
 	if len(text) > maxCache {
 		return fmt.Errorf("%d bytes are too much", len(text))
 	}
-	f, err := os.CreateTemp(filepath.Dir(c.Path), filepath.Base(c.Path)+".*")
+	f, err := os.CreateTemp(filepath.Dir(c.path()), filepath.Base(c.path())+".*")
 	if err != nil {
 		return err
 	}
 	_, err = f.Write(text)
 	err = errors.Join(err, f.Close())
 	if err == nil {
-		err = os.Rename(f.Name(), c.Path)
+		err = os.Rename(f.Name(), c.path())
 	}
 	if err != nil {
 		_ = os.Remove(f.Name())
@@ -143,9 +152,34 @@ func (c *Cache) Drop() {
 	if c == nil {
 		return
 	}
-	if err := os.Remove(c.Path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		_ = os.Truncate(c.Path, 0)
+	c.begin()
+	if err := os.Remove(c.path()); err != nil && !errors.Is(err, os.ErrNotExist) {
+		_ = os.Truncate(c.path(), 0)
 	}
+}
+
+// begin notes which daemons run, once.
+func (c *Cache) begin() {
+	if c.began == "" {
+		// None is an answer too: Store fails then as long as there is none.
+		c.began, _ = c.client().AttrdID()
+	}
+}
+
+func (c *Cache) client() *Client {
+	if c.Client == nil {
+		return &Client{}
+	}
+	return c.Client
+}
+
+// path is the file. A name cannot lead out of the directory.
+func (c *Cache) path() string {
+	dir := c.Dir
+	if dir == "" {
+		dir = defaultCacheDir
+	}
+	return filepath.Join(dir, filepath.Base(c.Name)+".cache")
 }
 
 func (c *Cache) maxAge() time.Duration {
