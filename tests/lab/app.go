@@ -33,6 +33,9 @@ func application() *cli.App {
 		Commands: append([]*cli.Command{
 			upCommand(),
 			statusCommand(),
+			faultCommand(),
+			writeCommand(),
+			checkCommand(),
 			{Name: "down", Usage: "take the lab down", Flags: []cli.Flag{nameFlag()}, Action: func(c *cli.Context) error {
 				return site.Demolish(c.Context, c.String("name"))
 			}},

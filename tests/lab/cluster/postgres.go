@@ -70,7 +70,6 @@ log_directory = '/var/log/postgresql'
 log_filename = 'postgresql.log'
 log_file_mode = 0644
 log_timezone = 'UTC'
-unix_socket_directories = '/run/postgresql'
 `
 
 func (c *Cluster) preparePostgres(ctx context.Context) error {

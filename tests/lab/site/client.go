@@ -307,3 +307,12 @@ func Logger(f *os.File) *slog.Logger {
 		return a
 	}}))
 }
+
+// Pids lists all processes of a machine, as the host numbers them.
+func (s *Site) Pids(node string) ([]int, error) {
+	f, err := host.NewFreezer(s.nodeGroup(node))
+	if err != nil {
+		return nil, err
+	}
+	return f.Pids()
+}

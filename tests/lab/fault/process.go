@@ -1,0 +1,201 @@
+package fault
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"pgrex/tests/lab/host"
+	"pgrex/tests/lab/site"
+)
+
+// Process is a process of a node.
+type Process struct {
+	// Pid is its number as the host sees it.
+	Pid int
+	// Args is its command line. PostgreSQL's children have one element,
+	// such as "postgres: checkpointer ".
+	Args []string
+	// Exe is its program's path on the node.
+	Exe string
+	// Parent is its parent's number.
+	Parent int
+}
+
+// String is the process in one line.
+func (p Process) String() string {
+	return fmt.Sprintf("%d %s", p.Pid, strings.TrimSpace(strings.Join(p.Args, " ")))
+}
+
+// Pattern chooses processes.
+type Pattern func(Process) bool
+
+// Postmaster is PostgreSQL's first process.
+func Postmaster(p Process) bool {
+	return filepath.Base(p.Exe) == "postgres" && !strings.HasPrefix(p.Args[0], "postgres:")
+}
+
+// Postgres is any process of PostgreSQL.
+func Postgres(p Process) bool { return filepath.Base(p.Exe) == "postgres" }
+
+// Child is a child of the postmaster by its title, such as "checkpointer",
+// "walreceiver" or "walsender".
+func Child(title string) Pattern {
+	return func(p Process) bool {
+		return strings.HasPrefix(p.Args[0], "postgres:") && strings.Contains(p.Args[0], title)
+	}
+}
+
+// Daemon is a program by its name, such as "corosync" or "pacemakerd".
+func Daemon(name string) Pattern {
+	return func(p Process) bool { return filepath.Base(p.Exe) == name }
+}
+
+// Action is the pgsql agent at work on an action, ours or the reference's.
+func Action(action string) Pattern {
+	return func(p Process) bool {
+		// A shell agent has the interpreter first.
+		for i, a := range p.Args {
+			if strings.HasPrefix(a, "/usr/lib/ocf/resource.d/") && filepath.Base(a) == "pgsql" {
+				return i+1 < len(p.Args) && p.Args[i+1] == action
+			}
+		}
+		return false
+	}
+}
+
+// Find lists a node's processes that a pattern chooses.
+func Find(s *site.Site, node string, match Pattern) ([]Process, error) {
+	pids, err := s.Pids(node)
+	if err != nil {
+		return nil, err
+	}
+	var found []Process
+	for _, pid := range pids {
+		if p, ok := read(pid); ok && match(p) {
+			found = append(found, p)
+		}
+	}
+	return found, nil
+}
+
+func read(pid int) (Process, bool) {
+	dir := "/proc/" + strconv.Itoa(pid)
+	cmd, err := os.ReadFile(dir + "/cmdline")
+	if err != nil || len(cmd) == 0 {
+		return Process{}, false // gone, or a zombie
+	}
+	exe, err := os.Readlink(dir + "/exe")
+	if err != nil {
+		return Process{}, false
+	}
+	p := Process{Pid: pid, Exe: strings.TrimSuffix(exe, " (deleted)")}
+	for _, a := range bytes.Split(bytes.TrimRight(cmd, "\x00"), []byte{0}) {
+		p.Args = append(p.Args, string(a))
+	}
+	if b, err := os.ReadFile(dir + "/stat"); err == nil {
+		if f := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:])); len(f) > 1 {
+			p.Parent, _ = strconv.Atoi(f[1])
+		}
+	}
+	return p, true
+}
+
+// ErrNoProcess says that there is nothing to hit.
+var ErrNoProcess = errors.New("no such process")
+
+// Signal sends a signal to all processes of a node that match. For SIGKILL it
+// returns once they are gone, for SIGSTOP once they are stopped.
+func Signal(ctx context.Context, s *site.Site, node, what string, match Pattern, sig unix.Signal) (Evidence, error) {
+	ps, err := Find(s, node, match)
+	if err != nil {
+		return Evidence{}, err
+	}
+	if len(ps) == 0 {
+		return Evidence{}, fmt.Errorf("%w: %s on %s", ErrNoProcess, what, node)
+	}
+	e := Evidence{At: time.Now(), Fault: fmt.Sprintf("%s %s on %s", unix.SignalName(sig), what, node)}
+	var names []string
+	for _, p := range ps {
+		if err := unix.Kill(p.Pid, sig); err != nil && !errors.Is(err, unix.ESRCH) {
+			return e, fmt.Errorf("cannot signal %v: %w", p, err)
+		}
+		names = append(names, p.String())
+	}
+	want := map[unix.Signal]string{unix.SIGKILL: "", unix.SIGSTOP: "T", unix.SIGCONT: "RSD"}[sig]
+	err = host.Poll(ctx, e.Fault, 2*time.Millisecond, func() (bool, error) {
+		for _, p := range ps {
+			if st := state(p.Pid); (st == "" || st == "Z") != (want == "") || want != "" && !strings.Contains(want, st) {
+				return false, nil
+			}
+		}
+		return true, nil
+	})
+	if err != nil {
+		return e, err
+	}
+	e.Detail = fmt.Sprintf("seen %v after: %s", time.Since(e.At).Round(time.Millisecond), strings.Join(names, ", "))
+	return e, nil
+}
+
+// state is a process's state letter, empty when it is gone.
+func state(pid int) string {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return ""
+	}
+	f := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
+	if len(f) == 0 {
+		return ""
+	}
+	return f[0]
+}
+
+// KillInAction waits until the pgsql agent is at work on an action on a node,
+// lets it work for a while, and kills it with everything it runs, as the
+// cluster's executor would when the time is up. It is an error if the agent was
+// done before.
+func KillInAction(ctx context.Context, s *site.Site, node, action string, after time.Duration) (Evidence, error) {
+	var agent Process
+	err := host.Poll(ctx, fmt.Sprintf("the agent in %s on %s", action, node), time.Millisecond, func() (bool, error) {
+		ps, err := Find(s, node, Action(action))
+		if err != nil || len(ps) == 0 {
+			return false, err
+		}
+		agent = ps[0]
+		for _, p := range ps { // the eldest: others are its subshells
+			if p.Pid < agent.Pid {
+				agent = p
+			}
+		}
+		return true, nil
+	})
+	if err != nil {
+		return Evidence{}, err
+	}
+	if after > 0 {
+		if err := host.Pause(ctx, after); err != nil {
+			return Evidence{}, err
+		}
+	}
+	e := Evidence{At: time.Now(), Fault: fmt.Sprintf("agent killed in %s on %s", action, node)}
+	if st := state(agent.Pid); st == "" || st == "Z" {
+		return e, fmt.Errorf("%w: the agent on %s was done with %s within %v", ErrNoProcess, node, action, after)
+	}
+	// The executor kills the process group it made.
+	if err := unix.Kill(-agent.Pid, unix.SIGKILL); err != nil {
+		if err := unix.Kill(agent.Pid, unix.SIGKILL); err != nil {
+			return e, fmt.Errorf("cannot kill %v: %w", agent, err)
+		}
+	}
+	e.Detail = agent.String()
+	return e, nil
+}
