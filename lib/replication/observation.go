@@ -117,7 +117,7 @@ type Observation struct {
 	// Record is the newest record among our own file and our own copy of
 	// cluster memory.
 	Record Record
-	Peers     map[string]Peer
+	Peers  map[string]Peer
 	// Promoted is the node that the cluster has as promoted now, "" for none.
 	Promoted string
 	// Score is our own promotion score in our own copy. It is transient: it does
@@ -168,16 +168,16 @@ func (o Observation) down(node string) bool {
 	return p.Presence == Down || o.NoFencing && p.Presence == Lost
 }
 
-// knows reports whether node has the record of the given epoch, or a newer one,
-// in its own copy.
-func (o Observation) knows(node string, epoch uint64) bool {
+// knows reports whether node has our record, or a newer one, in its own copy. A
+// rival record of the same epoch that loses against ours is not it.
+func (o Observation) knows(node string) bool {
 	p := o.Peers[node]
-	return p.CopyKnown && p.Copy.Epoch >= epoch
+	return p.CopyKnown && !o.Record.Newer(p.Copy)
 }
 
 // gone reports whether node's older right has ended where it would be used.
-func (o Observation) gone(node string, epoch uint64) bool {
-	return node == o.Self || o.down(node) || o.knows(node, epoch)
+func (o Observation) gone(node string) bool {
+	return node == o.Self || o.down(node) || o.knows(node)
 }
 
 // accepted reports whether an operator has accepted the loss of what only the

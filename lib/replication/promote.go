@@ -12,7 +12,7 @@ import (
 // node holds. So every other right must have ended where it would be used,
 // before the server leaves recovery.
 func Promote(o Observation) Decision {
-	if o.Claimed == 0 || o.Claimed != o.Record.Epoch {
+	if o.Claimed == 0 || o.Claimed != o.Record.Epoch || o.Record.Primary != o.Self {
 		if d := o.right(); d.Verdict != Done {
 			return d
 		}
@@ -24,7 +24,7 @@ func Promote(o Observation) Decision {
 			"(or run 'pcs stonith confirm' for a node that is surely off)", list(waiting)), o.copies(waiting)...)
 	}
 	if len(o.Record.Leaving) > 0 {
-		return again(save(o.Record.next(o.Self, []string{o.Self}, nil, o.Position)))
+		return again(save(o.Record.next(promotionStep, o.Self, []string{o.Self}, nil, o.Position)))
 	}
 	return done(Step{Kind: Open})
 }
@@ -47,14 +47,22 @@ func (o Observation) right() Decision {
 }
 
 // claim takes the record over: this node alone is entitled, everybody else who
-// was is leaving.
+// was is leaving. While somebody is, the claim does not count as a promotion: a
+// node that dies with it unproven must not outrank the one promoted in its stead.
 func (o Observation) claim() Decision {
 	var steps []Step
 	for _, n := range o.others() {
 		steps = append(steps, o.mend(n, Never)...)
 	}
 	leaving := o.stillActing(minus(o.Record.Concerned(), o.Self))
-	return again(append(steps, save(o.Record.next(o.Self, []string{o.Self}, leaving, o.Position)))...)
+	step := uint64(promotionStep)
+	switch {
+	case o.accepted():
+		step = acceptanceStep
+	case len(leaving) > 0:
+		step = changeStep
+	}
+	return again(append(steps, save(o.Record.next(step, o.Self, []string{o.Self}, leaving, o.Position)))...)
 }
 
 // Elect decides about a standby while no primary lives: whether it is the one to
@@ -124,7 +132,14 @@ func (o Observation) candidates(needed []string) []string {
 	if o.Mode != Async {
 		return needed
 	}
-	return o.reachable(o.Nodes)
+	var out []string
+	for _, n := range o.reachable(o.Nodes) {
+		// A member whose server does not run cannot win, or all would wait for it.
+		if o.position(n).Known() {
+			out = append(out, n)
+		}
+	}
+	return out
 }
 
 // reachable are those of nodes that are online or ourselves.

@@ -12,8 +12,9 @@ import (
 // as a durable file beside the data directory of every node that learns it.
 // The newest epoch wins.
 type Record struct {
-	// Epoch counts the writes of the record; each write takes the newest known
-	// epoch plus one. 0 means that there is no record.
+	// Epoch orders the records; 0 means that there is no record. Each write adds
+	// one to the newest known epoch, a promotion adds promotionStep, an operator's
+	// acceptance of loss adds acceptanceStep.
 	Epoch uint64
 	// Primary is the node that was promoted last, or is about to be.
 	Primary string
@@ -27,6 +28,17 @@ type Record struct {
 	// for people and for logs; no rule reads it.
 	Position Position
 }
+
+// The steps by which epochs grow. A primary that was cut off may still write a
+// few changes (it withdraws rights, but cannot grant any) that its successor
+// never sees; the successor's record must be newer than all of them, or the
+// cluster would believe the deposed primary when both return. In the same way
+// whoever an operator chose must outrank all that the missing nodes wrote.
+const (
+	changeStep     = 1
+	promotionStep  = 1000
+	acceptanceStep = 1000000
+)
 
 // Exists reports whether there is a record at all.
 func (r Record) Exists() bool { return r.Epoch != 0 }
@@ -50,9 +62,9 @@ func (r Record) Concerned() []string {
 }
 
 // Newer reports whether r is to be believed over other. Equal epochs with
-// different content can only come from an operator's explicit act in a
-// partition; the longer WAL and then the name decide, so that all nodes choose
-// alike.
+// different content come from claims and withdrawals that were cut short before
+// anybody served by them; the longer WAL and then the name decide, so that all
+// nodes choose alike.
 func (r Record) Newer(other Record) bool {
 	if r.Epoch != other.Epoch {
 		return r.Epoch > other.Epoch
@@ -127,10 +139,10 @@ func ParseRecord(s string) (Record, error) {
 	return r, nil
 }
 
-// next starts the write that follows r.
-func (r Record) next(primary string, entitled, leaving []string, at Position) Record {
+// next starts the write that follows r, step epochs later.
+func (r Record) next(step uint64, primary string, entitled, leaving []string, at Position) Record {
 	return Record{
-		Epoch:    r.Epoch + 1,
+		Epoch:    r.Epoch + step,
 		Primary:  primary,
 		Entitled: set(entitled),
 		Leaving:  minus(set(leaving), entitled...),

@@ -76,7 +76,7 @@ func (o Observation) withdraw(nodes []string) Decision {
 		}
 		steps = append(steps, setScore(n, Never))
 	}
-	r := o.Record.next(o.Self, minus(o.Record.Entitled, nodes...), with(o.Record.Leaving, leaving...), o.Position)
+	r := o.Record.next(changeStep, o.Self, minus(o.Record.Entitled, nodes...), with(o.Record.Leaving, leaving...), o.Position)
 	return again(append(steps, save(r))...)
 }
 
@@ -84,14 +84,14 @@ func (o Observation) withdraw(nodes []string) Decision {
 func (o Observation) forget() (Decision, bool) {
 	var gone []string
 	for _, n := range o.Record.Leaving {
-		if o.gone(n, o.Record.Epoch) {
+		if o.gone(n) {
 			gone = append(gone, n)
 		}
 	}
 	if len(gone) == 0 {
 		return Decision{}, false
 	}
-	return again(save(o.Record.next(o.Self, o.Record.Entitled, minus(o.Record.Leaving, gone...), o.Position))), true
+	return again(save(o.Record.next(changeStep, o.Self, o.Record.Entitled, minus(o.Record.Leaving, gone...), o.Position))), true
 }
 
 // heldNames are the leaving nodes that commits still wait for and that must not
@@ -111,7 +111,7 @@ func (o Observation) heldNames() []string {
 func (o Observation) unproven(nodes []string) []string {
 	var out []string
 	for _, n := range nodes {
-		if !o.gone(n, o.Record.Epoch) {
+		if !o.gone(n) {
 			out = append(out, n)
 		}
 	}
@@ -181,7 +181,7 @@ func (o Observation) grant(desired []string) Decision {
 		}
 		switch {
 		case o.proven(n):
-			r := o.Record.next(o.Self, with(o.Record.Entitled, n), minus(o.Record.Leaving, n), o.Position)
+			r := o.Record.next(changeStep, o.Self, with(o.Record.Entitled, n), minus(o.Record.Leaving, n), o.Position)
 			return again(save(r), setScore(n, Standby))
 		case slices.Contains(o.Unproven, n):
 			unproven = append(unproven, n)
@@ -243,7 +243,7 @@ func asyncStandbys(o Observation) Decision {
 	}
 	var steps []Step
 	if !slices.Equal(set(entitled), o.Record.Entitled) || len(o.Record.Leaving) > 0 {
-		steps = append(steps, save(o.Record.next(o.Self, entitled, nil, o.Position)))
+		steps = append(steps, save(o.Record.next(changeStep, o.Self, entitled, nil, o.Position)))
 	}
 	if o.Score != Primary {
 		steps = append(steps, setScore(o.Self, Primary))
@@ -267,11 +267,20 @@ func Adopt(o Observation) Decision {
 	switch {
 	case rival != "" && rival != o.Self:
 		return no("this server is a primary, but %s is the promoted node: it must not go on serving; stop it here, then rebuild it as a standby of %s", rival, rival)
-	case !r.Exists() || r.Entitles(o.Self) || o.accepted():
-		return again(save(r.next(o.Self, []string{o.Self}, o.stillActing(minus(r.Concerned(), o.Self)), o.Position)))
+	case o.accepted():
+		return o.adopt(acceptanceStep)
+	case !r.Exists() || r.Entitles(o.Self) || o.Mode == Async && rival == o.Self:
+		// In async mode promotions need not form one line: whoever the cluster has
+		// promoted and runs outranks the record of one that is gone.
+		return o.adopt(promotionStep)
 	}
 	return no("this server is a primary, but by the record (epoch %d) %s is the last primary and %s may succeed: "+
 		"stop it here and rebuild it, or accept its data as the cluster's: %s", r.Epoch, r.Primary, list(r.Entitled), o.acceptHint())
+}
+
+func (o Observation) adopt(step uint64) Decision {
+	leaving := o.stillActing(minus(o.Record.Concerned(), o.Self))
+	return again(save(o.Record.next(step, o.Self, []string{o.Self}, leaving, o.Position)))
 }
 
 // stillActing are those of nodes whose older right is worth waiting for.

@@ -1,0 +1,230 @@
+package replication_test
+
+import (
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	r "pgrex/lib/replication"
+)
+
+// chooser draws the next number below n: from rapid, which shrinks, or from a
+// seed, which is fast and repeatable.
+type chooser interface{ pick(label string, n int) int }
+
+type rapidChooser struct{ t *rapid.T }
+
+func (c rapidChooser) pick(label string, n int) int { return rapid.IntRange(0, n-1).Draw(c.t, label) }
+
+type seededChooser struct{ *rand.Rand }
+
+func (c seededChooser) pick(_ string, n int) int { return c.IntN(n) }
+
+// event is something that may happen next, and how often relative to others.
+type event struct {
+	name   string
+	weight int
+	happen func(w *world, c chooser)
+}
+
+func anyNode(w *world, c chooser) *node { return w.nodes[c.pick("node", len(w.nodes))] }
+
+func events() []event {
+	return []event{
+		{"advance", 30, func(w *world, c chooser) { w.advance(anyNode(w, c)) }},
+		{"finish", 14, func(w *world, c chooser) { w.finish(anyNode(w, c)) }},
+		{"tick", 24, func(w *world, c chooser) {
+			if p := w.partitions(); len(p) > 0 {
+				w.tick(p[c.pick("partition", len(p))])
+			}
+		}},
+		{"monitor", 16, func(w *world, c chooser) {
+			n := anyNode(w, c)
+			if n.probed && n.running && !n.failed {
+				w.begin(n, [...]string{"monitor", "notify"}[c.pick("kind", 2)])
+			}
+		}},
+		{"commit", 16, func(w *world, c chooser) { w.commit(anyNode(w, c)) }},
+		{"flush", 12, func(w *world, c chooser) { w.flush(anyNode(w, c)) }},
+		{"stream", 12, func(w *world, c chooser) { w.stream(anyNode(w, c), anyNode(w, c), 1+c.pick("entries", 3)) }},
+		{"pump", 12, func(w *world, _ chooser) { w.pump() }},
+		{"checkpointer", 3, func(w *world, c chooser) { w.checkpointer(anyNode(w, c)) }},
+		{"sender times out", 6, func(w *world, c chooser) { w.senderTimeout(anyNode(w, c)) }},
+		{"arrive", 12, func(w *world, c chooser) { n := anyNode(w, c); n.arrive(1 + c.pick("count", 4)) }},
+		{"disk", 3, func(w *world, c chooser) { anyNode(w, c).saveDisk() }},
+		{"settle", 7, func(w *world, c chooser) { w.settle(1 + c.pick("rounds", 8)) }},
+
+		{"cut link", 4, func(w *world, c chooser) {
+			w.cutLinks[link(anyNode(w, c).name, anyNode(w, c).name)] = true
+			w.disconnect()
+		}},
+		{"mend link", 3, func(w *world, c chooser) { delete(w.cutLinks, link(anyNode(w, c).name, anyNode(w, c).name)) }},
+		{"cut cluster", 2, func(w *world, c chooser) {
+			g := map[string]int{}
+			for _, n := range w.nodes {
+				g[n.name] = c.pick("group", len(w.nodes))
+			}
+			w.cut(g, c.pick("lose", 2) == 1)
+		}},
+		{"heal", 3, func(w *world, c chooser) { w.olderWins = c.pick("older wins", 2) == 1; w.heal(); w.olderWins = false }},
+		{"fence", 6, func(w *world, c chooser) {
+			if p := w.partitions(); len(p) > 0 {
+				w.fence(p[c.pick("partition", len(p))], anyNode(w, c))
+			}
+		}},
+		{"server crash", 3, func(w *world, c chooser) { anyNode(w, c).crash(c.pick("kept", 3)); w.disconnect() }},
+		{"power off", 2, func(w *world, c chooser) { w.powerOff(anyNode(w, c), c.pick("kept", 2), c.pick("lose", 2) == 1) }},
+		{"power off amid action", 2, func(w *world, c chooser) {
+			n := anyNode(w, c)
+			if n.action == nil {
+				return
+			}
+			for range c.pick("steps", 5) {
+				w.advance(n)
+			}
+			w.powerOff(n, c.pick("kept", 2), c.pick("lose", 2) == 1)
+		}},
+		{"stack crash", 1, func(w *world, c chooser) { w.stackGone(anyNode(w, c), c.pick("lose", 2) == 1) }},
+		{"leave", 2, func(w *world, c chooser) { n := anyNode(w, c); n.leaving = n.stack }},
+		{"kill", 3, func(w *world, c chooser) { w.kill(anyNode(w, c)) }},
+		{"boot", 6, func(w *world, c chooser) { anyNode(w, c).power = true }},
+		{"stack start", 8, func(w *world, c chooser) { w.stackStart(anyNode(w, c)) }},
+		{"unblock quorum", 1, func(w *world, c chooser) { n := anyNode(w, c); n.quorumSeen = n.stack }},
+		{"failure timeout", 4, func(w *world, c chooser) { anyNode(w, c).banned = false }},
+	}
+}
+
+// schedule runs one random life of a cluster, then repairs everything and looks
+// whether it comes back. It returns what went wrong.
+func schedule(w *world, c chooser, length int) string {
+	list := events()
+	total := 0
+	for _, e := range list {
+		total += e.weight
+	}
+	for _, n := range w.nodes {
+		w.stackStart(n)
+	}
+	w.settle(12)
+	for range length {
+		at := c.pick("event", total)
+		for _, e := range list {
+			if at -= e.weight; at < 0 {
+				w.logf("-- %s", e.name)
+				e.happen(w, c)
+				break
+			}
+		}
+		w.acknowledge()
+		if w.violation != "" {
+			return w.violation
+		}
+	}
+	w.repair()
+	if w.violation != "" {
+		return w.violation
+	}
+	return w.stands()
+}
+
+// repair mends all that is broken and lets the cluster work for a while.
+func (w *world) repair() {
+	w.logf("-- repair")
+	for range 4 {
+		w.heal()
+		for _, n := range w.nodes {
+			n.power, n.leaving, n.banned = true, false, false
+			w.stackStart(n)
+		}
+		w.settle(12)
+	}
+}
+
+// stands tells why the cluster does not serve; "" if it does.
+func (w *world) stands() string {
+	for _, n := range w.nodes {
+		if n.server.state != primary || !n.promoted {
+			continue
+		}
+		w.commit(n)
+		last := w.commits
+		w.settle(6)
+		if w.violation != "" {
+			return w.violation
+		}
+		if !w.acked[last] {
+			return fmt.Sprintf("%s is primary but acknowledges nothing", n.name)
+		}
+		w.checkHolds(n)
+		return w.violation
+	}
+	return "no primary though all is repaired"
+}
+
+// report is the end of the world's log, without what only repeats itself.
+func report(w *world, problem string, tail int) string {
+	var log []string
+	seen := map[string]int{}
+	for i, l := range w.log {
+		if at, ok := seen[l]; ok && i-at < 40 {
+			seen[l] = i
+			continue
+		}
+		seen[l] = i
+		log = append(log, l)
+	}
+	if len(log) > tail {
+		log = log[len(log)-tail:]
+	}
+	return fmt.Sprintf("%s\n%s\n%s", strings.Join(log, "\n"), w, problem)
+}
+
+// scale multiplies the budget of the random tests: PGREX_RAPID=100 is a long run.
+func scale(t *testing.T) int {
+	v := os.Getenv("PGREX_RAPID")
+	if v == "" {
+		return 1
+	}
+	var n int
+	if _, err := fmt.Sscanf(v, "%d", &n); err != nil || n < 1 {
+		t.Fatalf("PGREX_RAPID=%q: want a factor of at least 1", v)
+	}
+	return n
+}
+
+func setChecks(t *testing.T, n int) {
+	if err := flag.Set("rapid.checks", fmt.Sprint(n)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestNothingAcknowledgedIsLost(t *testing.T) {
+	for _, count := range []int{2, 3} {
+		t.Run(fmt.Sprintf("%d nodes", count), func(t *testing.T) {
+			setChecks(t, 200*scale(t))
+			rapid.Check(t, func(t *rapid.T) {
+				w := newWorld(count, r.Sync)
+				if problem := schedule(w, rapidChooser{t}, 120); problem != "" {
+					t.Fatal(report(w, problem, 400))
+				}
+			})
+		})
+	}
+}
+
+// TestSeededSchedules runs many more schedules than rapid can in the same time.
+func TestSeededSchedules(t *testing.T) {
+	for _, count := range []int{2, 3} {
+		for seed := range uint64(1500 * scale(t)) {
+			w := newWorld(count, r.Sync)
+			if problem := schedule(w, seededChooser{rand.New(rand.NewPCG(seed, uint64(count)))}, 200); problem != "" {
+				t.Fatalf("%d nodes, seed %d:\n%s", count, seed, report(w, problem, 300))
+			}
+		}
+	}
+}
