@@ -1,0 +1,113 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"pgrex/lib/pg"
+)
+
+// recoveryConf is the content of recovery.conf: how this node's server follows
+// the primary. withUpstream is false while master_ip is an address of this node,
+// because a standby would then stream from itself.
+func (c config) recoveryConf(withUpstream bool) string {
+	var b strings.Builder
+	b.WriteString("# Written by ocf:pgrex:pgsql at each start; edit the resource's parameters instead.\n")
+	set := func(name, value string) { fmt.Fprintf(&b, "%s = %s\n", name, pg.QuoteConf(value)) }
+	upstream := ""
+	if withUpstream {
+		upstream = c.conninfo()
+	}
+	set("primary_conninfo", upstream)
+	set("restore_command", c.restoreCommand)
+	set("recovery_target_timeline", "latest")
+	if c.archiveCleanup != "" {
+		set("archive_cleanup_command", c.archiveCleanup)
+	}
+	if c.recoveryEnd != "" {
+		set("recovery_end_command", c.recoveryEnd)
+	}
+	if c.slotPrefix != "" {
+		set("primary_slot_name", c.slot(c.self))
+	}
+	return b.String()
+}
+
+// repModeConf is the content of rep_mode.conf: whom commits wait for.
+func repModeConf(names []string) string {
+	return "synchronous_standby_names = " + pg.QuoteConf(standbyNames(names)) + "\n"
+}
+
+// standbyNames writes the value of synchronous_standby_names. One name stands
+// alone, as the reference agent writes it; several are all waited for.
+func standbyNames(names []string) string {
+	quoted := make([]string, len(names))
+	for i, n := range names {
+		quoted[i] = `"` + strings.ReplaceAll(n, `"`, `""`) + `"`
+	}
+	switch len(quoted) {
+	case 0:
+		return ""
+	case 1:
+		return quoted[0]
+	}
+	return fmt.Sprintf("FIRST %d (%s)", len(quoted), strings.Join(quoted, ", "))
+}
+
+// parseStandbyNames reads what standbyNames wrote. ok is false for a value of
+// another form, which somebody else wrote.
+func parseStandbyNames(value string) (names []string, ok bool) {
+	v := strings.TrimSpace(value)
+	if v == "" {
+		return nil, true
+	}
+	if rest, found := strings.CutPrefix(v, "FIRST "); found {
+		count, inner, found := strings.Cut(rest, "(")
+		inner, closed := strings.CutSuffix(strings.TrimSpace(inner), ")")
+		if !found || !closed {
+			return nil, false
+		}
+		v = inner
+		defer func() {
+			if fmt.Sprint(len(names)) != strings.TrimSpace(count) {
+				names, ok = nil, false
+			}
+		}()
+	}
+	for v != "" {
+		name, rest, good := quotedName(strings.TrimSpace(v))
+		if !good {
+			return nil, false
+		}
+		names = append(names, name)
+		v = strings.TrimSpace(rest)
+		if v == "" {
+			break
+		}
+		if v, good = strings.CutPrefix(v, ","); !good {
+			return nil, false
+		}
+	}
+	return names, true
+}
+
+// quotedName takes one double-quoted name off the front of s.
+func quotedName(s string) (name, rest string, ok bool) {
+	if !strings.HasPrefix(s, `"`) {
+		return "", "", false
+	}
+	var b strings.Builder
+	for i := 1; i < len(s); i++ {
+		if s[i] != '"' {
+			b.WriteByte(s[i])
+			continue
+		}
+		if i+1 < len(s) && s[i+1] == '"' {
+			b.WriteByte('"')
+			i++
+			continue
+		}
+		return b.String(), s[i+1:], b.Len() > 0
+	}
+	return "", "", false
+}

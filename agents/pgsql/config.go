@@ -1,0 +1,153 @@
+package main
+
+import (
+	"fmt"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"pgrex/lib/ocf"
+	"pgrex/lib/replication"
+)
+
+// config are the parameters in the form the actions use.
+type config struct {
+	resource string
+	self     string // our node name, lower case as in node_list
+	nodes    []string
+	mode     string // none, async, sync, slave
+	rejoin   replication.Rejoin
+
+	pgctl, data, configFile, dba, host, socketDir, logFile, libs string
+	port                                                         int
+	startOpt, ctlOpt                                             string
+	database, monitorUser, monitorPassword, monitorSQL           string
+
+	restoreCommand, archiveCleanup, recoveryEnd string
+	primaryIP, replicationUser, conninfoOpt     string
+	slotPrefix                                  string
+	restartOnPromote, checkReceiver             bool
+	external                                    []string
+
+	tmpdir                               string
+	stopEscalate, stopEscalateUnpromoted time.Duration
+	attrTimeout                          time.Duration
+}
+
+// The values of rep_mode.
+const (
+	modeNone  = "none"
+	modeAsync = "async"
+	modeSync  = "sync"
+	modeSlave = "slave"
+)
+
+func newConfig(c *ocf.Call) config {
+	p := c.Params
+	seconds := func(name string) time.Duration { return time.Duration(p.Int(name)) * time.Second }
+	return config{
+		resource: c.Resource,
+		self:     strings.ToLower(c.Node),
+		nodes:    strings.Fields(strings.ToLower(p.String("node_list"))),
+		mode:     p.String("rep_mode"),
+		rejoin:   replication.Rejoin(p.String("rejoin")),
+
+		pgctl: p.String("pgctl"), data: filepath.Clean(p.String("pgdata")), configFile: p.String("config"), dba: p.String("pgdba"),
+		host: p.String("pghost"), socketDir: p.String("socketdir"), logFile: p.String("logfile"), libs: p.String("pglibs"),
+		port:     p.Int("pgport"),
+		startOpt: p.String("start_opt"), ctlOpt: p.String("ctl_opt"),
+		database: p.String("pgdb"), monitorUser: p.String("monitor_user"),
+		monitorPassword: p.String("monitor_password"), monitorSQL: p.String("monitor_sql"),
+
+		restoreCommand: p.String("restore_command"), archiveCleanup: p.String("archive_cleanup_command"),
+		recoveryEnd: p.String("recovery_end_command"),
+		primaryIP:   p.String("master_ip"), replicationUser: p.String("repuser"), conninfoOpt: p.String("primary_conninfo_opt"),
+		slotPrefix:       p.String("replication_slot_name"),
+		restartOnPromote: p.Bool("restart_on_promote"), checkReceiver: p.Bool("check_wal_receiver"),
+		external: strings.Fields(p.String("external_standby_node_list")),
+
+		tmpdir:       filepath.Clean(p.String("tmpdir")),
+		stopEscalate: seconds("stop_escalate"), stopEscalateUnpromoted: seconds("stop_escalate_in_slave"),
+		attrTimeout: max(seconds("crm_attr_timeout"), time.Second),
+	}
+}
+
+// replicates reports whether the agent manages roles (async and sync).
+func (c config) replicates() bool { return c.mode == modeAsync || c.mode == modeSync }
+
+// standbyOnly is a server that follows a primary elsewhere and is never promoted.
+func (c config) standbyOnly() bool { return c.mode == modeSlave }
+
+func (c config) recoveryFile() string { return filepath.Join(c.tmpdir, fileRecovery) }
+func (c config) repModeFile() string  { return filepath.Join(c.tmpdir, fileRepMode) }
+func (c config) lockFile() string     { return filepath.Join(c.tmpdir, fileLock) }
+func (c config) signalFile() string   { return filepath.Join(c.data, "standby.signal") }
+
+// recordFile lies beside the data directory: rebuilding a standby empties the
+// directory, and must not empty what the node remembers.
+func (c config) recordFile() string { return c.data + ".pgrex-record" }
+
+// attr is the name of one of the resource's node attributes.
+func (c config) attr(suffix string) string { return c.resource + suffix }
+
+// slot is the replication slot of a node, by the reference's rule.
+func (c config) slot(node string) string {
+	return c.slotPrefix + "_" + strings.NewReplacer(".", "_", "-", "_").Replace(strings.ToLower(node))
+}
+
+var slotName = regexp.MustCompile(`^[a-z0-9_]+$`)
+
+// check finds what the declaration of the parameters cannot: rules between
+// parameters. The answers are ErrConfigured, which stops the resource everywhere
+// until someone mends the configuration.
+func (c config) check(call *ocf.Call) error {
+	if call.ParamErr != nil {
+		return call.ParamErr
+	}
+	bad := func(format string, a ...any) error { return ocf.Errorf(ocf.ErrConfigured, format, a...) }
+	switch {
+	case c.monitorPassword != "" && c.monitorUser == "":
+		return bad("monitor_password is set but monitor_user is not: set both or none")
+	case len(c.external) > 0 && c.mode != modeSync:
+		return bad("external_standby_node_list needs rep_mode=sync (it is %s)", c.mode)
+	case c.slotPrefix != "" && !slotName.MatchString(c.slotPrefix):
+		return bad("replication_slot_name=%q: only lower-case letters, digits and _ are allowed", c.slotPrefix)
+	case c.mode == modeNone:
+		return nil
+	case c.primaryIP == "":
+		return bad("master_ip is empty: with rep_mode=%s it must be the address at which standbys reach the primary", c.mode)
+	case c.standbyOnly():
+		if call.Promotable {
+			return bad("rep_mode=slave is for a plain resource, not a promotable clone: nothing here is ever promoted")
+		}
+		return nil
+	case len(c.nodes) == 0:
+		return bad("node_list is empty: with rep_mode=%s it must name all nodes of the cluster that run this resource", c.mode)
+	case call.InCluster && call.PromotedMax == 0 && !call.Promotable:
+		return bad("rep_mode=%s needs a promotable clone (pcs resource create ... promotable notify=true)", c.mode)
+	case call.InCluster && !slices.Contains(c.nodes, c.self):
+		return bad("node_list (%s) does not name this node, %s", strings.Join(c.nodes, " "), c.self)
+	}
+	return nil
+}
+
+// conninfo is the primary_conninfo of this node's standby.
+func (c config) conninfo() string {
+	s := fmt.Sprintf("host=%s port=%d user=%s application_name=%s",
+		conninfoValue(c.primaryIP), c.port, conninfoValue(c.replicationUser), conninfoValue(c.self))
+	if opt := strings.TrimSpace(c.conninfoOpt); opt != "" {
+		s += " " + opt
+	}
+	return s
+}
+
+// conninfoValue quotes a value for a connection string (PostgreSQL manual,
+// "Connection Strings") where it needs quoting.
+func conninfoValue(s string) string {
+	if s != "" && !strings.ContainsAny(s, ` '\`) {
+		return s
+	}
+	return "'" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(s) + "'"
+}

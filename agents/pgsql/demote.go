@@ -1,0 +1,147 @@
+package main
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"pgrex/lib/ocf"
+	"pgrex/lib/pg"
+	"pgrex/lib/replication"
+)
+
+// demote makes the primary a standby: a clean stop, then a start as standby. A
+// server that is already dead is demoted; so is a standby.
+//
+// After an unclean stop the server stays down: whether its WAL may be replayed
+// depends on what the others did, and start decides that.
+func (a *agent) demote(ctx context.Context) error {
+	if !a.conf.replicates() {
+		return ocf.Errorf(ocf.ErrUnimplemented, "demote means nothing with rep_mode=%s", a.conf.mode)
+	}
+	a.withdrawSelf(ctx)
+	ps, err := a.server.Processes()
+	if err != nil {
+		return ocf.Errorf(ocf.ErrGeneric, "cannot look for the server's processes: %w", err)
+	}
+	if ps.Postmaster != 0 && a.inRecovery(ctx) {
+		return nil
+	}
+	res, err := a.server.Stop(ctx, a.demoteStop(ctx, ps))
+	if err != nil {
+		a.publishStopped(statusUnknown)
+		return ocf.Errorf(ocf.ErrGeneric, "%w", err)
+	}
+	a.log.Info("stopped for demotion", "clean", res.Clean, "escalated", res.Escalated)
+	if !res.WasRunning || !res.Clean || a.stopsNext() {
+		a.publishStopped(statusStop)
+		return nil
+	}
+	if err := a.startDemoted(ctx); err != nil {
+		// The demotion itself is done; the next monitor finds the server down and
+		// the cluster starts it by the rules.
+		a.log.Error("demoted, but the server did not come back as standby", "error", err)
+		a.publishStopped(statusStop)
+	}
+	return nil
+}
+
+// demoteStop chooses how the server is stopped. A healthy one gets a clean stop
+// whatever stop_escalate says: only that sends the standby the last of the WAL
+// and lets this server come back by itself.
+func (a *agent) demoteStop(ctx context.Context, ps pg.Processes) pg.StopOptions {
+	o := pg.StopOptions{Mode: pg.Fast, Escalate: a.conf.stopEscalate}
+	healthy := ps.Postmaster != 0 && a.answers(ctx)
+	if end, ok := ctx.Deadline(); ok && healthy {
+		o.Escalate = max(o.Escalate, time.Until(end)*7/10)
+	}
+	if !healthy && a.conf.stopEscalate == 0 {
+		o.Mode = pg.Immediate
+	}
+	return o
+}
+
+// answerLimit is how long a server may take to answer and still be healthy
+// enough for a clean stop.
+const answerLimit = 2 * time.Second
+
+func (a *agent) answers(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, answerLimit)
+	defer cancel()
+	conn, err := a.server.Connect(ctx)
+	if err != nil {
+		return pg.IsTooMany(err) || pg.IsAuth(err)
+	}
+	conn.Close()
+	return true
+}
+
+// inRecovery reports whether the running server is surely a standby.
+func (a *agent) inRecovery(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, answerLimit)
+	defer cancel()
+	conn, err := a.server.Connect(ctx)
+	if err != nil {
+		return pg.IsStarting(err) && a.startingAsStandby()
+	}
+	defer conn.Close()
+	in, err := conn.InRecovery(ctx)
+	return err == nil && in
+}
+
+// stopsNext reports whether this transition stops the instance anyway. The lists
+// come only with notify=true; without them the server comes back, and is stopped
+// again if need be.
+func (a *agent) stopsNext() bool {
+	return slices.ContainsFunc(a.call.Notify.Stop, func(n string) bool { return strings.EqualFold(n, a.conf.self) })
+}
+
+// startDemoted starts the server as standby and returns once the postmaster is
+// there; monitor answers for a standby that is still starting.
+func (a *agent) startDemoted(ctx context.Context) error {
+	if err := a.prepareStandby(); err != nil {
+		return err
+	}
+	if err := a.server.Start(ctx); err != nil {
+		return err
+	}
+	if a.cluster != nil {
+		a.try(ctx, transient(a.self(), a.conf.attr(attrStatus), statusAlone))
+	}
+	return nil
+}
+
+// withdrawSelf takes our own promotion score away. It is best effort: the record,
+// not the score, is what proves a right, and a demotion must not hang on a slow
+// cluster daemon.
+func (a *agent) withdrawSelf(ctx context.Context) {
+	if a.cluster == nil {
+		return
+	}
+	a.cache.Drop()
+	ctx, cancel := context.WithTimeout(ctx, a.stopWrites())
+	defer cancel()
+	a.try(ctx, a.scoreWrite(a.conf.self, replication.Never),
+		transient(a.self(), a.conf.attr(attrBaseline), ""),
+		transient(a.self(), a.conf.attr(attrLocation), ""),
+		transient(a.self(), a.conf.attr(attrPosition), ""))
+}
+
+// stopWrites bounds what stop and demote spend on writing attributes, before and
+// after: a tenth of their time, the cluster's daemons being possibly why we stop.
+func (a *agent) stopWrites() time.Duration {
+	return min(a.conf.attrTimeout, a.call.Timeout/10)
+}
+
+// publishStopped writes our status after a stop, within its own small limit: the
+// action's context may be used up.
+func (a *agent) publishStopped(status string) {
+	if a.cluster == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), a.stopWrites())
+	defer cancel()
+	a.try(ctx, transient(a.self(), a.conf.attr(attrStatus), status),
+		transient(a.self(), a.conf.attr(attrReceiver), ""))
+}

@@ -1,0 +1,229 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strconv"
+	"strings"
+
+	"pgrex/lib/crm"
+	"pgrex/lib/pg"
+	"pgrex/lib/replication"
+)
+
+// memory is what this action knows of the cluster's memory: our own copy as it
+// was read last, kept up to date with what the action itself wrote since.
+type memory struct {
+	snap crm.Snapshot
+	// file is the record in our own file; newest the newest of that and of all
+	// entries in our copy of cluster memory.
+	file, newest replication.Record
+	// copies are the newest records in other nodes' own copies, as far as they
+	// were read in this action.
+	copies map[string]replication.Record
+}
+
+// remember reads our own copy of cluster memory and our file. A record that
+// cannot be understood is an error that names it: believing the second newest
+// would be a guess.
+func (a *agent) remember(ctx context.Context) error {
+	snap, err := a.cluster.Local(ctx)
+	if err != nil {
+		return fmt.Errorf("read this node's copy of the cluster's configuration: %w", err)
+	}
+	file, err := a.readRecordFile()
+	if err != nil {
+		return err
+	}
+	newest, err := a.newestIn(snap)
+	if err != nil {
+		return err
+	}
+	a.memory.snap, a.memory.file = snap, file
+	a.memory.newest = replication.Newest(file, newest)
+	if a.memory.copies == nil {
+		a.memory.copies = map[string]replication.Record{}
+	}
+	return a.learn()
+}
+
+// learn keeps what others wrote: whoever learns a newer record makes it durable
+// here, because our copy of cluster memory may be replaced by an older one.
+func (a *agent) learn() error {
+	if a.memory.newest.Equal(a.memory.file) {
+		return nil
+	}
+	if err := a.writeRecordFile(a.memory.newest); err != nil {
+		return err
+	}
+	a.memory.file = a.memory.newest
+	return nil
+}
+
+// newestIn finds the newest record among all nodes' entries of one copy.
+func (a *agent) newestIn(snap crm.Snapshot) (replication.Record, error) {
+	var newest replication.Record
+	for name, node := range snap.Nodes {
+		r, err := replication.ParseRecord(node.Forever[a.conf.attr(attrRecord)])
+		if err != nil {
+			return replication.Record{}, fmt.Errorf("node attribute %s of %s cannot be understood (%w): if nobody can tell what it was, delete it with "+
+				"crm_attribute --node %s --name %s --lifetime forever --delete", a.conf.attr(attrRecord), name, err, name, a.conf.attr(attrRecord))
+		}
+		newest = replication.Newest(newest, r)
+	}
+	return newest, nil
+}
+
+func (a *agent) readRecordFile() (replication.Record, error) {
+	b, err := os.ReadFile(a.conf.recordFile())
+	if errors.Is(err, fs.ErrNotExist) {
+		return replication.Record{}, nil
+	}
+	if err != nil {
+		return replication.Record{}, fmt.Errorf("read the record: %w", err)
+	}
+	r, err := replication.ParseRecord(string(b))
+	if err != nil {
+		return replication.Record{}, fmt.Errorf("%s cannot be understood (%w): compare it with 'crm_attribute --name %s --query' of all nodes and remove it if one of them is right",
+			a.conf.recordFile(), err, a.conf.attr(attrRecord))
+	}
+	return r, nil
+}
+
+func (a *agent) writeRecordFile(r replication.Record) error {
+	// Readable by root alone: it names nodes and positions, and only we read it.
+	err := pg.WriteFile(a.conf.recordFile(), []byte(r.String()+"\n"), pg.FileOptions{Mode: 0o600})
+	if err != nil {
+		return fmt.Errorf("write the record: %w", err)
+	}
+	return nil
+}
+
+// saveRecord makes r durable in our file, then in cluster memory as our entry.
+func (a *agent) saveRecord(ctx context.Context, r replication.Record) error {
+	if err := a.writeRecordFile(r); err != nil {
+		return err
+	}
+	a.memory.file, a.memory.newest = r, r
+	err := a.apply(ctx, forever(a.nodeName(a.conf.self), a.conf.attr(attrRecord), r.String()))
+	if err != nil {
+		return fmt.Errorf("write the record to the cluster's configuration: %w", err)
+	}
+	a.log.Info("record", "record", r.String())
+	return nil
+}
+
+// readCopy reads the newest record in another node's own copy.
+func (a *agent) readCopy(ctx context.Context, node string) error {
+	snap, err := a.cluster.At(ctx, a.nodeName(node))
+	if err != nil {
+		return fmt.Errorf("read the copy of %s: %w", node, err)
+	}
+	r, err := a.newestIn(snap)
+	if err != nil {
+		return err
+	}
+	a.memory.copies[node] = r
+	return nil
+}
+
+// nodeName is the cluster's own spelling of a name in node_list.
+func (a *agent) nodeName(node string) string {
+	if n, ok := a.memory.snap.Node(node); ok {
+		return n.Name
+	}
+	if strings.EqualFold(a.call.Node, node) {
+		return a.call.Node
+	}
+	return node
+}
+
+// node is what our copy says of a node in node_list.
+func (a *agent) node(name string) crm.Node {
+	n, _ := a.memory.snap.Node(name)
+	return n
+}
+
+// promoted is the node that the cluster has as promoted, "" for none.
+func (a *agent) promoted() string {
+	return strings.ToLower(a.memory.snap.Promoted(a.conf.resource))
+}
+
+// presence maps the cluster's knowledge of a node to the rules' three cases.
+func (a *agent) presence(node string) replication.Presence {
+	n := a.node(node)
+	switch {
+	case n.Online:
+		return replication.Online
+	// A server that the cluster did not manage may have outlived a clean stop of
+	// the cluster on its node.
+	case n.ProvenDown() && !n.MayRun(a.conf.resource):
+		return replication.Down
+	}
+	return replication.Lost
+}
+
+// score is a node's promotion score in our copy.
+func (a *agent) score(node string) replication.Score {
+	v, set := a.node(node).Score(a.conf.resource)
+	switch {
+	case !set:
+		return replication.Unset
+	case v < 0:
+		return replication.Never
+	case v == int(replication.Standby):
+		return replication.Standby
+	case v >= int(replication.Primary):
+		return replication.Primary
+	}
+	// Somebody else's number gives no right here. It equals none of ours, so the
+	// next write replaces it.
+	return replication.Score(v)
+}
+
+// accepted reads the operator's explicit act on this node.
+func (a *agent) accepted() (epoch uint64, ok bool) {
+	v, set := a.node(a.conf.self).Transient[a.conf.attr(attrAccept)]
+	if !set || v == "" {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(strings.TrimSpace(v), 10, 64)
+	if err != nil {
+		a.log.Warn("the node attribute to accept loss is not an epoch and is ignored", "name", a.conf.attr(attrAccept), "value", v)
+		return 0, false
+	}
+	return n, true
+}
+
+// observation is everything the rules are asked about, except what only the
+// server can tell.
+func (a *agent) observation() replication.Observation {
+	o := replication.Observation{
+		Self: a.conf.self, Nodes: a.conf.nodes, Mode: replication.Mode(a.conf.mode),
+		Record: a.memory.newest,
+		Peers:  map[string]replication.Peer{}, Promoted: a.promoted(), Score: a.score(a.conf.self),
+		NoFencing: !a.memory.snap.StonithEnabled, Rejoin: a.conf.rejoin, AcceptName: a.conf.attr(attrAccept),
+		External: len(a.conf.external) > 0,
+	}
+	o.Accept, o.Accepted = a.accepted()
+	for _, n := range a.conf.nodes {
+		if n == a.conf.self {
+			continue
+		}
+		p := replication.Peer{Presence: a.presence(n), Score: a.score(n)}
+		p.Copy, p.CopyKnown = a.memory.copies[n]
+		if v := a.node(n).Transient[a.conf.attr(attrPosition)]; v != "" {
+			pos, err := replication.ParsePublished(v)
+			if err != nil {
+				a.log.Warn("a node's position cannot be understood and counts as not published", "node", n, "error", err)
+			} else {
+				p.Position = &pos
+			}
+		}
+		o.Peers[n] = p
+	}
+	return o
+}

@@ -1,0 +1,294 @@
+package main
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"pgrex/lib/ocf"
+	"pgrex/lib/pg"
+	"pgrex/lib/replication"
+)
+
+const (
+	// startingLimit is how long a standby may take to accept connections before
+	// monitor calls that a failure. It is the start timeout of PG-REX.
+	startingLimit = 300 * time.Second
+	// roundLimit bounds what one monitor or notification spends on bringing the
+	// standbys' rights up to date; the next one goes on.
+	roundLimit = 10 * time.Second
+)
+
+// monitor tells what runs here, and on a primary keeps the standbys' rights in
+// step with the truth. It never starts a server.
+func (a *agent) monitor(ctx context.Context) error {
+	ps, err := a.server.Processes()
+	if err != nil {
+		return ocf.Errorf(ocf.ErrGeneric, "cannot look for the server's processes: %w", err)
+	}
+	if ps.Postmaster == 0 {
+		return a.monitorDead(ctx, ps)
+	}
+	if err := a.conf.check(a.call); err != nil {
+		return err
+	}
+	conn, err := a.connectPatiently(ctx)
+	if err != nil {
+		return a.monitorSilent(ps, err)
+	}
+	defer conn.Close()
+	st, err := conn.Status(ctx)
+	if err != nil {
+		return a.monitorSilent(ps, err)
+	}
+	if !a.conf.replicates() {
+		return a.monitorAlone(ctx, conn, st)
+	}
+	if st.InRecovery {
+		return a.monitorStandby(ctx, conn, st)
+	}
+	return a.monitorPrimary(ctx, conn, st)
+}
+
+// monitorDead answers when no postmaster is there. Children that outlived it
+// still hold the shared memory and may serve stale reads: that is not stopped.
+func (a *agent) monitorDead(ctx context.Context, ps pg.Processes) error {
+	if ps.Running() {
+		return ocf.Errorf(a.failed(), "the postmaster is gone but %s of %s still run: they are ended by stop", ps, a.conf.data)
+	}
+	if a.clustered() && a.call.Probe {
+		a.revoke(ctx)
+	}
+	return ocf.Status(ocf.NotRunning)
+}
+
+// failed is the code for a server that is there and broken: FailedPromoted when
+// the control file says that it was a primary, so that it is demoted first.
+func (a *agent) failed() ocf.Code {
+	if c, err := a.server.Control(); err == nil && a.conf.replicates() && c.State == pg.StateInProduction {
+		return ocf.FailedPromoted
+	}
+	return ocf.ErrGeneric
+}
+
+// connectPatiently connects to a server that is there, trying again while it is
+// only busy with starting, for at most half of the action's time.
+func (a *agent) connectPatiently(ctx context.Context) (*pg.Conn, error) {
+	ctx, cancel := reserve(ctx, a.call.Timeout/2)
+	defer cancel()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		conn, err := a.server.Connect(ctx)
+		if err == nil || pg.IsTooMany(err) || pg.IsAuth(err) {
+			return conn, err
+		}
+		if pg.IsStarting(err) && a.startingAsStandby() {
+			return nil, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-tick.C:
+		}
+		// A server that dies while we wait is a dead one, not a silent one.
+		if ps, perr := a.server.Processes(); perr == nil && ps.Postmaster == 0 {
+			return nil, err
+		}
+	}
+}
+
+// startingAsStandby reports whether the running server is to be a standby: the
+// server removes the file when it is promoted.
+func (a *agent) startingAsStandby() bool {
+	return exists(a.conf.signalFile())
+}
+
+// monitorSilent answers for a server whose postmaster lives but that does not
+// answer. "Cannot connect" is not "not running".
+func (a *agent) monitorSilent(ps pg.Processes, err error) error {
+	if now, perr := a.server.Processes(); perr == nil && now.Postmaster == 0 {
+		if now.Running() {
+			return ocf.Errorf(a.failed(), "the postmaster died: %s", now)
+		}
+		return ocf.Status(ocf.NotRunning)
+	}
+	switch {
+	case pg.IsTooMany(err):
+		// It serves, it only has no room for us.
+		a.log.Warn("the server has no connection to spare for the monitor; raise superuser_reserved_connections or max_connections", "error", err)
+		return a.roleByFiles()
+	case pg.IsStarting(err) && a.startingAsStandby():
+		age, aerr := a.server.Age()
+		if aerr == nil && age < startingLimit {
+			return nil
+		}
+		return ocf.Errorf(ocf.ErrGeneric, "the standby has been starting for more than %v: look at the server's log", startingLimit)
+	}
+	return ocf.Errorf(a.failed(), "postmaster %d runs but does not answer: %w", ps.Postmaster, err)
+}
+
+// roleByFiles is the role of a living server that cannot be asked.
+func (a *agent) roleByFiles() error {
+	if a.conf.replicates() && a.failed() == ocf.FailedPromoted {
+		return ocf.Status(ocf.RunningPromoted)
+	}
+	return nil
+}
+
+// monitorAlone answers for rep_mode none and slave.
+func (a *agent) monitorAlone(ctx context.Context, conn *pg.Conn, st pg.Status) error {
+	if a.conf.standbyOnly() && !st.InRecovery {
+		return ocf.Errorf(ocf.ErrGeneric, "this server has become a primary, but rep_mode=slave keeps a standby of %s: rebuild it", a.conf.primaryIP)
+	}
+	if a.conf.standbyOnly() {
+		return nil
+	}
+	return a.customCheck(ctx, conn)
+}
+
+// customCheck runs monitor_sql. The default says no more than that the server
+// answers, which is known by now.
+func (a *agent) customCheck(ctx context.Context, conn *pg.Conn) error {
+	if p, _ := declaration().Parameter("monitor_sql"); a.conf.monitorSQL == p.Default {
+		return nil
+	}
+	if _, err := conn.Exec(ctx, a.conf.monitorSQL); err != nil {
+		return ocf.Errorf(a.failed(), "monitor_sql failed: %w", err)
+	}
+	return nil
+}
+
+// monitorPrimary keeps the standbys' rights in step.
+func (a *agent) monitorPrimary(ctx context.Context, conn *pg.Conn, st pg.Status) error {
+	if a.cluster == nil {
+		return ocf.Status(ocf.RunningPromoted)
+	}
+	if err := a.customCheck(ctx, conn); err != nil {
+		return err
+	}
+	if a.call.Probe {
+		// The probe is the first that a new cluster stack asks; nothing cached
+		// before may answer it.
+		a.cache.Drop()
+	}
+	if a.steady(st) {
+		return ocf.Status(ocf.RunningPromoted)
+	}
+	return a.lead(ctx, conn, st)
+}
+
+// lead is everything a primary does for its cluster: adopt itself if nobody
+// announced it, end and grant rights, and publish what people and rules read.
+func (a *agent) lead(ctx context.Context, conn *pg.Conn, st pg.Status) error {
+	limited, cancel := context.WithTimeout(ctx, roundLimit)
+	defer cancel()
+	r := &round{status: st}
+	if err := a.look(limited, conn, r); err != nil {
+		return a.leadFailed(err)
+	}
+	adopting := a.memory.newest.Primary != a.conf.self
+	d, err := a.pursue(limited, conn, r, replication.Standbys)
+	if err != nil {
+		return a.leadFailed(err)
+	}
+	if d.Verdict == replication.No {
+		return ocf.Errorf(ocf.FailedPromoted, "%s", d.Reason)
+	}
+	if adopting {
+		if err := a.adoptFiles(ctx, conn); err != nil {
+			return a.leadFailed(err)
+		}
+	}
+	a.keepRecord(ctx)
+	a.publishPrimary(ctx, r)
+	a.keepSlots(ctx, conn, r)
+	if d.Verdict == replication.Wait {
+		a.log.Warn(d.Reason)
+	} else if d.Verdict == replication.Done {
+		a.storeSteady(r.status)
+	}
+	return ocf.Status(ocf.RunningPromoted)
+}
+
+// leadFailed decides what a failure to look after the standbys means for the
+// primary itself: it serves, so it is not taken down for it. Commits may wait
+// meanwhile; none is released, which is what counts.
+func (a *agent) leadFailed(err error) error {
+	a.log.Error("the standbys' rights were not brought up to date; the next monitor tries again", "error", err)
+	return ocf.Status(ocf.RunningPromoted)
+}
+
+// monitorStandby answers for a server in recovery.
+func (a *agent) monitorStandby(ctx context.Context, conn *pg.Conn, st pg.Status) error {
+	if a.cluster == nil {
+		return nil
+	}
+	if a.call.Probe {
+		a.cache.Drop()
+	}
+	if streaming(st) && a.steady(st) {
+		return nil
+	}
+	r := &round{status: st}
+	if err := a.remember(ctx); err != nil {
+		a.log.Error("the standby cannot read the cluster's memory; the next monitor tries again", "error", err)
+		return nil
+	}
+	if a.call.Probe {
+		a.revoke(ctx)
+	}
+	a.publishReceiver(ctx, st)
+	switch promoted := a.promoted(); {
+	case streaming(st):
+		a.forgetPosition(ctx)
+		a.storeSteady(st)
+		return nil
+	case promoted == "" || promoted == a.conf.self:
+		return a.electAlone(ctx, conn, r)
+	}
+	return a.notStreaming(ctx, conn, st)
+}
+
+// streaming reports whether the standby receives WAL from a living primary.
+func streaming(st pg.Status) bool {
+	return st.Receiver != nil && strings.EqualFold(st.Receiver.Status, "streaming")
+}
+
+// electAlone is what a standby does while no primary lives: it publishes how far
+// it reaches and asks the rules who is to be promoted.
+func (a *agent) electAlone(ctx context.Context, conn *pg.Conn, r *round) error {
+	a.publishPosition(ctx, r.status)
+	limited, cancel := context.WithTimeout(ctx, a.conf.attrTimeout)
+	defer cancel()
+	d := replication.Elect(a.observe(r))
+	if err := a.carryOut(limited, conn, r, d.Steps); err != nil {
+		return ocf.Errorf(ocf.ErrGeneric, "%w", err)
+	}
+	if d.Reason != "" {
+		a.log.Warn(d.Reason)
+	}
+	return nil
+}
+
+// notStreaming looks into a standby that a primary has and that does not follow
+// it. What will never mend itself is a failure with its reason; the rest is said
+// in the log at each monitor.
+func (a *agent) notStreaming(ctx context.Context, conn *pg.Conn, st pg.Status) error {
+	if err := a.pointUpstream(ctx, conn, st); err != nil {
+		a.log.Error("cannot point the standby to the primary", "error", err)
+	}
+	up, err := a.upstream(ctx)
+	if err != nil {
+		a.log.Warn("this standby does not stream: the primary does not answer at master_ip", "master_ip", a.conf.primaryIP, "error", err)
+		return nil
+	}
+	mine := a.position(st)
+	if up.Contains(mine) {
+		a.log.Warn("this standby does not stream yet though the primary's history fits; look at the server's log if that lasts",
+			"position", mine.String(), "primary", up.Position.String())
+		return nil
+	}
+	return ocf.Errorf(ocf.ErrGeneric, "this standby cannot follow %s: its WAL ends on %s, which is not part of that primary's history (%s): "+
+		"keep what you need of it, then rebuild it with pg_basebackup", up.Node, mine, up.Position)
+}

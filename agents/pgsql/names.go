@@ -1,0 +1,44 @@
+package main
+
+// The node attributes, by the part after the resource's name. All but the last
+// three are the reference agent's, values included: other resources' rules,
+// operation tools and people's eyes read them.
+const (
+	attrStatus   = "-status"          // reboot: STOP, HS:..., PRI, UNKNOWN
+	attrData     = "-data-status"     // forever: LATEST, STREAMING|SYNC, ..., DISCONNECT
+	attrLocation = "-xlog-loc"        // reboot: 16 hexadecimal digits
+	attrBaseline = "-master-baseline" // reboot: 16 hexadecimal digits
+	attrReceiver = "-receiver-status" // reboot: normal, normal (master), ERROR
+	attrRecord   = "-record"          // forever: the record, see lib/replication
+	attrPosition = "-position"        // reboot: how far this node's WAL reaches, and on which line
+	attrAccept   = "-accept-loss"     // reboot: an operator's explicit act, the epoch it is for
+)
+
+// Values of attrStatus.
+const (
+	statusStop      = "STOP"
+	statusUnknown   = "UNKNOWN"
+	statusAlone     = "HS:alone"
+	statusConnected = "HS:connected"
+	statusAsync     = "HS:async"
+	statusPotential = "HS:potential"
+	statusSync      = "HS:sync"
+	statusPrimary   = "PRI"
+)
+
+// Values of attrData and attrReceiver.
+const (
+	dataLatest       = "LATEST"
+	dataDisconnect   = "DISCONNECT"
+	receiverNormal   = "normal"
+	receiverPromoted = "normal (master)"
+	receiverError    = "ERROR"
+)
+
+// Files in tmpdir, under the reference agent's names: a running cluster moves
+// over with them in use.
+const (
+	fileRecovery = "recovery.conf"
+	fileRepMode  = "rep_mode.conf"
+	fileLock     = "PGSQL.lock"
+)

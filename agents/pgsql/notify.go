@@ -1,0 +1,117 @@
+package main
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"pgrex/lib/pg"
+)
+
+// joinPatience is how long the primary waits, after a standby was started, for it
+// to connect, so that it gets its right without waiting for the next monitor.
+const joinPatience = 3 * time.Second
+
+// notify reacts to what the cluster did elsewhere without waiting for the next
+// monitor. Its result is ignored by Pacemaker, so it never fails, and what comes
+// before an event needs no answer from us.
+func (a *agent) notify(ctx context.Context) error {
+	if !a.clustered() || a.call.Notify.Type != "post" || a.conf.check(a.call) != nil {
+		return nil
+	}
+	a.cache.Drop()
+	ps, err := a.server.Processes()
+	if err != nil || ps.Postmaster == 0 {
+		return nil
+	}
+	conn, err := a.server.Connect(ctx)
+	if err != nil {
+		a.log.Info("nothing done: the server does not answer", "event", a.call.Notify.Event(), "error", err)
+		return nil
+	}
+	defer conn.Close()
+	st, err := conn.Status(ctx)
+	if err != nil {
+		a.log.Info("nothing done: the server does not answer", "event", a.call.Notify.Event(), "error", err)
+		return nil
+	}
+	if st.InRecovery {
+		a.notifyStandby(ctx, conn, st)
+	} else {
+		a.notifyPrimary(ctx, conn, st)
+	}
+	return nil
+}
+
+func (a *agent) notifyStandby(ctx context.Context, conn *pg.Conn, st pg.Status) {
+	// Learning the record is the point of every notification: the file is what
+	// survives the loss of our copy.
+	if err := a.remember(ctx); err != nil {
+		a.log.Error("the cluster's memory was not read", "error", err)
+		return
+	}
+	switch a.call.Notify.Event() {
+	case "post-promote":
+		a.forgetPosition(ctx)
+		if err := a.pointUpstream(ctx, conn, st); err != nil {
+			a.log.Error("cannot point the standby to the new primary", "error", err)
+		}
+	case "post-demote", "post-start", "post-stop":
+		if a.promoted() != "" && !a.leaving(a.promoted()) || streaming(st) {
+			return
+		}
+		if err := a.electAlone(ctx, conn, &round{status: st}); err != nil {
+			a.log.Error("not taken part in the election", "error", err)
+		}
+	}
+}
+
+// leaving reports whether the event is about the given node's end as primary: our
+// copy may not show that yet.
+func (a *agent) leaving(node string) bool {
+	n := a.call.Notify
+	gone := append(slices.Clone(n.Demote), n.Stop...)
+	return slices.ContainsFunc(gone, func(s string) bool { return strings.EqualFold(s, node) })
+}
+
+func (a *agent) notifyPrimary(ctx context.Context, conn *pg.Conn, st pg.Status) {
+	switch a.call.Notify.Event() {
+	case "post-start":
+		st = a.awaitStandbys(ctx, conn, st)
+	case "post-stop", "post-demote":
+	default:
+		return
+	}
+	if err := a.lead(ctx, conn, st); err != nil {
+		a.log.Debug("led", "result", err)
+	}
+}
+
+// awaitStandbys waits a little for the nodes just started to stream.
+func (a *agent) awaitStandbys(ctx context.Context, conn *pg.Conn, st pg.Status) pg.Status {
+	ctx, cancel := context.WithTimeout(ctx, joinPatience)
+	defer cancel()
+	tick := time.NewTicker(waitPoll)
+	defer tick.Stop()
+	for {
+		all := true
+		for _, n := range a.call.Notify.Start {
+			s, ok := st.Sender(n)
+			all = all && (strings.EqualFold(n, a.conf.self) || ok && s.State == "streaming")
+		}
+		if all {
+			return st
+		}
+		select {
+		case <-ctx.Done():
+			return st
+		case <-tick.C:
+		}
+		fresh, err := conn.Status(ctx)
+		if err != nil {
+			return st
+		}
+		st = fresh
+	}
+}

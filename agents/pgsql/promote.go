@@ -1,0 +1,177 @@
+package main
+
+import (
+	"context"
+	"os"
+	"time"
+
+	"pgrex/lib/ocf"
+	"pgrex/lib/pg"
+	"pgrex/lib/replication"
+)
+
+const (
+	// obstaclePatience is how long replay may stand still behind the queries of
+	// a standby before their sessions are ended. With max_standby_*_delay=-1 they
+	// would hold up the promotion for as long as they please.
+	obstaclePatience = 200 * time.Millisecond
+	// afterPromotion is kept of the action's time for what follows the opening.
+	afterPromotion = 2 * time.Second
+)
+
+// promote makes this node's standby the primary, if the rules prove that it
+// holds every acknowledged commit and that no other node may still act.
+func (a *agent) promote(ctx context.Context) error {
+	if !a.conf.replicates() {
+		return ocf.Errorf(ocf.ErrUnimplemented, "promote means nothing with rep_mode=%s", a.conf.mode)
+	}
+	if err := a.conf.check(a.call); err != nil {
+		return err
+	}
+	conn, err := a.connectPatiently(ctx)
+	if err != nil {
+		return ocf.Errorf(ocf.ErrGeneric, "not promoted: the server does not answer: %w", err)
+	}
+	defer conn.Close()
+	st, err := conn.Status(ctx)
+	if err != nil {
+		return ocf.Errorf(ocf.ErrGeneric, "not promoted: %w", err)
+	}
+	if a.cluster == nil {
+		return a.promoteAlone(ctx, conn, st)
+	}
+	a.cache.Drop()
+	r := &round{status: st}
+	if !st.InRecovery {
+		return a.promoted2(ctx, conn, r)
+	}
+	if err := a.look(ctx, conn, r); err != nil {
+		return ocf.Errorf(ocf.ErrGeneric, "not promoted: %w", err)
+	}
+	waiting, cancel := reserve(ctx, afterPromotion)
+	defer cancel()
+	d, err := a.pursue(waiting, conn, r, replication.Promote)
+	switch {
+	case err != nil:
+		return ocf.Errorf(ocf.ErrGeneric, "not promoted: %w", err)
+	case d.Verdict != replication.Done || !r.opened:
+		return ocf.Errorf(ocf.ErrGeneric, "%s", d.Reason)
+	}
+	if err := a.open(ctx, conn, r); err != nil {
+		return ocf.Errorf(ocf.ErrGeneric, "promotion began but the server did not open: %w", err)
+	}
+	return a.finishPromotion(ctx, conn, r)
+}
+
+// promoteAlone is promotion without a cluster's memory (a shell, ocf-tester):
+// only where it cannot hurt anybody.
+func (a *agent) promoteAlone(ctx context.Context, conn *pg.Conn, st pg.Status) error {
+	if !st.InRecovery {
+		return nil
+	}
+	record, err := a.readRecordFile()
+	switch {
+	case err != nil:
+		return ocf.Errorf(ocf.ErrGeneric, "not promoted: %w", err)
+	case record.Exists():
+		return ocf.Errorf(ocf.ErrGeneric, "not promoted: this server belongs to a cluster (%s exists) and no cluster is behind this call; use the cluster's tools", a.conf.recordFile())
+	case streaming(st):
+		return ocf.Errorf(ocf.ErrGeneric, "not promoted: this standby streams from a living primary and no cluster is behind this call")
+	}
+	if err := a.open(ctx, conn, &round{status: st}); err != nil {
+		return ocf.Errorf(ocf.ErrGeneric, "the server did not open: %w", err)
+	}
+	return nil
+}
+
+// open lets the server leave recovery and waits until it takes writes.
+func (a *agent) open(ctx context.Context, conn *pg.Conn, r *round) error {
+	// Commits must not wait for names left over from an earlier life.
+	if len(r.names) > 0 {
+		if err := a.setSync(ctx, conn, nil); err != nil {
+			return err
+		}
+		r.names = nil
+	}
+	if a.conf.restartOnPromote {
+		return a.openByRestart(ctx)
+	}
+	if err := a.server.Promote(); err != nil {
+		return err
+	}
+	patience, cancel := context.WithTimeout(ctx, obstaclePatience)
+	err := a.server.WaitPromoted(patience)
+	cancel()
+	if err == nil || !outOfTime(err) || ctx.Err() != nil {
+		return err
+	}
+	a.clearObstacles(ctx, conn)
+	return a.server.WaitPromoted(ctx)
+}
+
+// clearObstacles ends the sessions whose snapshots or locks keep replay from
+// going on. They run on a standby that is about to become the primary; their
+// clients connect again.
+func (a *agent) clearObstacles(ctx context.Context, conn *pg.Conn) {
+	rows, err := conn.Exec(ctx, `SELECT pid, pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() AND (backend_xmin IS NOT NULL OR xact_start IS NOT NULL)`)
+	if err != nil {
+		a.log.Warn("sessions that may hold up the promotion were not ended", "error", err)
+		return
+	}
+	if len(rows) > 0 {
+		a.log.Warn("ended sessions on the standby that may have held up the promotion", "sessions", len(rows))
+	}
+}
+
+// openByRestart is restart_on_promote: the server comes back without the mark of
+// a standby and keeps its timeline.
+func (a *agent) openByRestart(ctx context.Context) error {
+	_, err := a.server.Stop(ctx, pg.StopOptions{Mode: pg.Fast, Escalate: a.conf.stopEscalateUnpromoted})
+	if err != nil {
+		return err
+	}
+	if err := os.Remove(a.conf.signalFile()); err != nil && !os.IsNotExist(err) {
+		return err
+	}
+	if err := a.server.Start(ctx); err != nil {
+		return err
+	}
+	return a.server.WaitReady(ctx)
+}
+
+// promoted2 ends a promotion that an earlier, killed action had already carried
+// through: the record was written before the server opened.
+func (a *agent) promoted2(ctx context.Context, conn *pg.Conn, r *round) error {
+	if err := a.look(ctx, conn, r); err != nil {
+		return ocf.Errorf(ocf.ErrGeneric, "%w", err)
+	}
+	d, err := a.pursue(ctx, conn, r, replication.Standbys)
+	if err != nil {
+		return ocf.Errorf(ocf.ErrGeneric, "%w", err)
+	}
+	if d.Verdict == replication.No {
+		return ocf.Errorf(ocf.ErrGeneric, "%s", d.Reason)
+	}
+	return a.finishPromotion(ctx, conn, r)
+}
+
+// finishPromotion tells the cluster. The server already takes writes and the
+// virtual address waits for this action's end, so nothing here fails it.
+func (a *agent) finishPromotion(ctx context.Context, conn *pg.Conn, r *round) error {
+	if a.conf.restartOnPromote {
+		// The restart ended the session.
+		if fresh, err := a.server.Connect(ctx); err == nil {
+			defer fresh.Close()
+			conn = fresh
+		}
+	}
+	if err := a.lookAtServer(ctx, conn, r); err != nil {
+		a.log.Warn("the new primary was not looked at", "error", err)
+	}
+	a.try(ctx, append(a.primaryWrites(r), a.scoreWrite(a.conf.self, replication.Primary))...)
+	a.removeLock()
+	a.makeSlots(ctx, conn)
+	a.log.Info("promoted", "position", a.position(r.status).String())
+	return nil
+}

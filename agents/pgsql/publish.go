@@ -1,0 +1,142 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"pgrex/lib/crm"
+	"pgrex/lib/pg"
+	"pgrex/lib/replication"
+)
+
+// primaryWrites are the attributes that a primary keeps for all nodes. They are
+// for people, for other resources' rules and for the reference agent after a
+// move back; no rule of ours reads them.
+func (a *agent) primaryWrites(r *round) []crm.Write {
+	w := []crm.Write{
+		transient(a.self(), a.conf.attr(attrStatus), statusPrimary),
+		forever(a.self(), a.conf.attr(attrData), dataLatest),
+		transient(a.self(), a.conf.attr(attrLocation), ""),
+		transient(a.self(), a.conf.attr(attrPosition), ""),
+	}
+	w = append(w, a.receiverWrites(r.status)...)
+	for _, n := range a.conf.nodes {
+		if n != a.conf.self {
+			w = append(w, a.standbyWrites(n, r)...)
+		}
+	}
+	return a.changed(w)
+}
+
+// standbyWrites are what the primary says about one standby.
+func (a *agent) standbyWrites(node string, r *round) []crm.Write {
+	if _, known := a.memory.snap.Node(node); !known {
+		return nil // named in node_list, but the cluster has never seen it
+	}
+	name := a.nodeName(node)
+	status, data := statusAlone, dataDisconnect
+	if row, ok := r.status.Sender(node); ok && a.presence(node) != replication.Down {
+		status, data = a.standbyState(node, row)
+	}
+	w := []crm.Write{forever(name, a.conf.attr(attrData), data)}
+	// STOP and UNKNOWN are the node's own word about its server, and a node that
+	// is not there has no status.
+	switch a.node(node).Transient[a.conf.attr(attrStatus)] {
+	case "", statusStop, statusUnknown:
+	default:
+		w = append(w, transient(name, a.conf.attr(attrStatus), status))
+	}
+	return w
+}
+
+// standbyState is the status and the data status of a connected standby.
+// "Synchronous" is said only of one that has the right to succeed: that is what
+// everybody who reads it concludes.
+func (a *agent) standbyState(node string, row pg.Sender) (status, data string) {
+	state, sync := strings.ToUpper(row.State), strings.ToUpper(row.SyncState)
+	if state != "STREAMING" {
+		return statusConnected, state + "|" + sync
+	}
+	switch {
+	case sync == "SYNC" && a.memory.newest.Entitles(node):
+		return statusSync, "STREAMING|SYNC"
+	case sync == "POTENTIAL":
+		return statusPotential, "STREAMING|POTENTIAL"
+	}
+	return statusAsync, "STREAMING|ASYNC"
+}
+
+func (a *agent) publishPrimary(ctx context.Context, r *round) {
+	a.try(ctx, a.primaryWrites(r)...)
+}
+
+// receiverWrites is check_wal_receiver: whether this server receives WAL.
+func (a *agent) receiverWrites(st pg.Status) []crm.Write {
+	if !a.conf.checkReceiver {
+		return nil
+	}
+	value := receiverError
+	switch {
+	case !st.InRecovery:
+		value = receiverPromoted
+	case st.Receiver != nil:
+		value = receiverNormal
+	}
+	return []crm.Write{transient(a.self(), a.conf.attr(attrReceiver), value)}
+}
+
+func (a *agent) publishReceiver(ctx context.Context, st pg.Status) {
+	a.try(ctx, a.changed(a.receiverWrites(st))...)
+}
+
+// publishPosition tells the others how far this node's WAL reaches, stamped with
+// the epoch of the newest record we know.
+func (a *agent) publishPosition(ctx context.Context, st pg.Status) {
+	pos := a.position(st)
+	p := replication.Published{Epoch: a.memory.newest.Epoch, Position: pos}
+	a.try(ctx, a.changed([]crm.Write{
+		transient(a.self(), a.conf.attr(attrPosition), p.String()),
+		transient(a.self(), a.conf.attr(attrLocation), fmt.Sprintf("%016X", uint64(pos.LSN))),
+		transient(a.self(), a.conf.attr(attrStatus), statusAlone),
+	})...)
+}
+
+// noPosition are the writes that take our published position back.
+func (a *agent) noPosition() []crm.Write {
+	return []crm.Write{
+		transient(a.self(), a.conf.attr(attrPosition), ""),
+		transient(a.self(), a.conf.attr(attrLocation), ""),
+	}
+}
+
+// forgetPosition takes our published position back once a primary lives: it
+// would be out of date by the next commit.
+func (a *agent) forgetPosition(ctx context.Context) {
+	a.try(ctx, a.changed(append(a.noPosition(), transient(a.self(), a.conf.attr(attrBaseline), "")))...)
+}
+
+// revoke ends, at a probe, a right that this node may not have. After a restart
+// of the cluster stack the score is gone anyway; what is left over without the
+// record behind it must not be acted on.
+func (a *agent) revoke(ctx context.Context) {
+	if a.memory.snap.Nodes == nil {
+		if err := a.remember(ctx); err != nil {
+			a.log.Warn("the cluster's memory was not read", "error", err)
+			return
+		}
+	}
+	r := a.memory.newest
+	if a.score(a.conf.self) == replication.Standby && (!r.Exists() || r.Entitles(a.conf.self)) {
+		return
+	}
+	a.try(ctx, a.changed([]crm.Write{a.scoreWrite(a.conf.self, replication.Never)})...)
+}
+
+// keepRecord mends our entry in the cluster's memory if it is older than our
+// file: after a cut the other side's copy may have replaced ours.
+func (a *agent) keepRecord(ctx context.Context) {
+	if a.memory.newest.Primary == a.conf.self {
+		a.try(ctx, a.changed([]crm.Write{forever(a.self(), a.conf.attr(attrRecord), a.memory.newest.String())})...)
+	}
+}

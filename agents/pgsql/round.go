@@ -1,0 +1,266 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"pgrex/lib/crm"
+	"pgrex/lib/pg"
+	"pgrex/lib/replication"
+)
+
+const (
+	// waitPoll is how often a rule that waits is asked again.
+	waitPoll = 100 * time.Millisecond
+	// proveLimit bounds one attempt to prove that commits wait for a standby. A
+	// standby that needs longer is granted its right by a later monitor.
+	proveLimit = 4 * time.Second
+	// settleLimit bounds the wait until a reloaded setting is in force.
+	settleLimit = 3 * time.Second
+)
+
+// round is one pursuit of a rule: what the server showed last and what was
+// gained on the way.
+type round struct {
+	status   pg.Status
+	names    []string // synchronous_standby_names in force
+	proofs   []replication.Proof
+	unproven []string
+	claimed  uint64
+	opened   bool
+}
+
+// pursue asks a rule, carries out the steps, observes again and asks again,
+// until the rule has nothing more to say or time is up. A rule that still waits
+// then is not an error: the Decision says what for.
+func (a *agent) pursue(ctx context.Context, conn *pg.Conn, r *round, rule func(replication.Observation) replication.Decision) (replication.Decision, error) {
+	tick := time.NewTicker(waitPoll)
+	defer tick.Stop()
+	for {
+		d := rule(a.observe(r))
+		a.log.Debug("decided", "decision", d.String())
+		if err := a.carryOut(ctx, conn, r, d.Steps); err != nil {
+			return d, err
+		}
+		switch d.Verdict {
+		case replication.Done, replication.No:
+			return d, nil
+		case replication.Wait:
+			select {
+			case <-ctx.Done():
+				return d, nil
+			case <-tick.C:
+			}
+			// Only a fresh look can end a wait: who is down, who came back.
+			if err := a.look(ctx, conn, r); err != nil {
+				if outOfTime(err) {
+					return d, nil
+				}
+				return d, err
+			}
+		}
+		if err := ctx.Err(); err != nil {
+			return d, nil
+		}
+	}
+}
+
+// look reads the cluster's memory and the server afresh.
+func (a *agent) look(ctx context.Context, conn *pg.Conn, r *round) error {
+	if err := a.remember(ctx); err != nil {
+		return err
+	}
+	return a.lookAtServer(ctx, conn, r)
+}
+
+// lookAtServer reads the server afresh.
+func (a *agent) lookAtServer(ctx context.Context, conn *pg.Conn, r *round) error {
+	if conn == nil {
+		return nil
+	}
+	st, err := conn.Status(ctx)
+	if err != nil {
+		return err
+	}
+	names, err := a.namesInForce(st)
+	if err != nil {
+		return err
+	}
+	r.status, r.names = st, lower(names)
+	return nil
+}
+
+// namesInForce are the names that commits wait for. A value that we did not
+// write is an error: changing ours would have no effect, and commits would be
+// released or held against the rules.
+func (a *agent) namesInForce(st pg.Status) ([]string, error) {
+	set := st.Setting("synchronous_standby_names")
+	names, ok := parseStandbyNames(set.Value)
+	// A role that may not see sources cannot be held against the setting.
+	foreign := set.Value != "" && set.File != "" && set.File != a.conf.repModeFile()
+	if !ok || foreign {
+		return nil, fmt.Errorf("synchronous_standby_names = %q is set by %s: remove it there, the agent sets it in %s",
+			set.Value, set.From(), a.conf.repModeFile())
+	}
+	return lower(names), nil
+}
+
+// observe is the observation with what the server and this round add to it.
+func (a *agent) observe(r *round) replication.Observation {
+	o := a.observation()
+	o.Position = a.position(r.status)
+	o.SyncNames = r.names
+	o.Proofs, o.Unproven, o.Claimed = r.proofs, r.unproven, r.claimed
+	for _, row := range r.status.Walsenders {
+		name := strings.ToLower(row.Name)
+		rr := replication.Row{State: row.State, SyncState: row.SyncState}
+		if p, ok := o.Peers[name]; ok {
+			// Two lines of one name: the better one counts, a dying connection
+			// must not hide the living one.
+			if p.Row == nil || !p.Row.Streaming() {
+				p.Row = &rr
+				o.Peers[name] = p
+			}
+		} else if slices.Contains(lower(a.conf.external), name) && rr.Streaming() {
+			o.ExternalRows = append(o.ExternalRows, name)
+		}
+	}
+	slices.Sort(o.ExternalRows)
+	o.ExternalRows = slices.Compact(o.ExternalRows)
+	return o
+}
+
+// position is how far the server's WAL reaches, in the rules' terms.
+func (a *agent) position(st pg.Status) replication.Position {
+	p := a.server.Position(st)
+	pos := replication.Position{System: st.SystemID, Timeline: uint32(p.Timeline), LSN: replication.LSN(p.LSN)}
+	h, err := pg.ReadHistory(a.server.WALDir(), p.Timeline)
+	if err != nil {
+		a.log.Warn("the history of the timeline cannot be read; positions of older timelines cannot be compared", "timeline", p.Timeline, "error", err)
+		return pos
+	}
+	pos.History = switches(h)
+	return pos
+}
+
+func switches(h pg.History) []replication.Switch {
+	out := make([]replication.Switch, 0, len(h.Ancestors))
+	for _, e := range h.Ancestors {
+		out = append(out, replication.Switch{Timeline: uint32(e.Timeline), End: replication.LSN(e.End)})
+	}
+	return out
+}
+
+// carryOut does the steps in their order. Neighbouring scores are written together.
+func (a *agent) carryOut(ctx context.Context, conn *pg.Conn, r *round, steps []replication.Step) error {
+	var writes []crm.Write
+	flush := func() error {
+		err := a.apply(ctx, writes...)
+		writes = nil
+		return err
+	}
+	for _, s := range steps {
+		if s.Kind == replication.SetScore {
+			a.log.Info("promotion score", "node", s.Node, "score", s.Score.String())
+			writes = append(writes, a.scoreWrite(s.Node, s.Score))
+			continue
+		}
+		if err := flush(); err != nil {
+			return err
+		}
+		if err := a.carryOutOne(ctx, conn, r, s); err != nil {
+			return err
+		}
+	}
+	return flush()
+}
+
+func (a *agent) carryOutOne(ctx context.Context, conn *pg.Conn, r *round, s replication.Step) error {
+	switch s.Kind {
+	case replication.SaveRecord:
+		if err := a.saveRecord(ctx, s.Record); err != nil {
+			return err
+		}
+		if s.Record.Primary == a.conf.self {
+			r.claimed = s.Record.Epoch
+		}
+	case replication.SetSync:
+		if err := a.setSync(ctx, conn, s.Nodes); err != nil {
+			return err
+		}
+		// What was proven before held for other names.
+		r.proofs, r.unproven = nil, nil
+		return a.lookAtServer(ctx, conn, r)
+	case replication.Prove:
+		if err := a.prove(ctx, conn, s.Node); err != nil {
+			a.log.Warn("not proven that commits wait for the standby", "node", s.Node, "error", err)
+			r.unproven = append(r.unproven, s.Node)
+			return nil
+		}
+		r.proofs = append(r.proofs, replication.Proof{Node: s.Node})
+	case replication.ReadCopy:
+		// A peer that cannot be read is one that is not proven; the rule waits.
+		if err := a.readCopy(ctx, s.Node); err != nil {
+			a.log.Info("cannot read a node's own copy of the cluster's memory yet", "node", s.Node, "error", err)
+		}
+	case replication.Open:
+		r.opened = true
+	}
+	return nil
+}
+
+// setSync puts names in force as synchronous_standby_names: written durably,
+// reloaded, read back with its source.
+func (a *agent) setSync(ctx context.Context, conn *pg.Conn, names []string) error {
+	if err := a.writeRepMode(names); err != nil {
+		return err
+	}
+	if err := a.server.Reload(); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, settleLimit)
+	defer cancel()
+	want := standbyNames(names)
+	setting, err := conn.WaitSetting(ctx, "synchronous_standby_names", want)
+	if err != nil {
+		if problem := conn.SettingProblem(ctx, "synchronous_standby_names"); problem != "" {
+			return fmt.Errorf("synchronous_standby_names is %q instead of %q after a reload: %s", setting.Value, want, problem)
+		}
+		return fmt.Errorf("synchronous_standby_names is %q (from %s) instead of %q after a reload: remove the other setting, the agent sets it in %s",
+			setting.Value, setting.From(), want, a.conf.repModeFile())
+	}
+	a.log.Info("commits wait for", "synchronous_standby_names", want)
+	return nil
+}
+
+// prove shows that commits wait for node and that it holds all that was
+// acknowledged before they did.
+func (a *agent) prove(ctx context.Context, conn *pg.Conn, node string) error {
+	ctx, cancel := context.WithTimeout(ctx, proveLimit)
+	defer cancel()
+	how, err := a.server.ConfirmCommitsWait(ctx)
+	if err != nil {
+		return err
+	}
+	// Read after the proof: every commit acknowledged without waiting lies before.
+	lsn, err := conn.InsertLSN(ctx)
+	if err != nil {
+		return err
+	}
+	if err := conn.WaitFlushed(ctx, node, lsn); err != nil {
+		return err
+	}
+	a.log.Info("commits are proven to wait", "node", node, "by", string(how), "flushed", lsn.String())
+	return nil
+}
+
+func lower(names []string) []string {
+	out := make([]string, len(names))
+	for i, n := range names {
+		out[i] = strings.ToLower(n)
+	}
+	return out
+}

@@ -1,0 +1,249 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"pgrex/lib/ocf"
+	"pgrex/lib/pg"
+	"pgrex/lib/replication"
+)
+
+// upstreamPatience is how long start waits for the address of a primary that the
+// cluster says is there: after a failover it moves a moment later.
+const upstreamPatience = 10 * time.Second
+
+// start starts the server: as it is with rep_mode=none, as a standby otherwise,
+// because only promote makes a primary.
+func (a *agent) start(ctx context.Context) error {
+	if err := a.conf.check(a.call); err != nil {
+		return err
+	}
+	if err := a.installed(); err != nil {
+		return err
+	}
+	ps, err := a.server.Processes()
+	if err != nil {
+		return ocf.Errorf(ocf.ErrGeneric, "cannot look for the server's processes: %w", err)
+	}
+	if ps.Postmaster != 0 {
+		return a.startRunning(ctx)
+	}
+	if a.conf.mode == modeNone {
+		if err := a.makeDirectories(); err != nil {
+			return err
+		}
+		return a.startAndWait(ctx)
+	}
+	if a.conf.standbyOnly() {
+		if err := a.prepareStandby(); err != nil {
+			return startError(err)
+		}
+		return a.startAndWait(ctx)
+	}
+	return a.startReplicating(ctx, ps)
+}
+
+// startRunning is a start of what already runs: fine, unless it is a primary
+// where a standby was asked for.
+func (a *agent) startRunning(ctx context.Context) error {
+	if a.conf.mode == modeNone {
+		return a.ready(ctx)
+	}
+	conn, err := a.connectPatiently(ctx)
+	if err != nil {
+		return ocf.Errorf(ocf.ErrGeneric, "the server runs but does not answer: %w", err)
+	}
+	defer conn.Close()
+	st, err := conn.Status(ctx)
+	if err != nil {
+		return ocf.Errorf(ocf.ErrGeneric, "%w", err)
+	}
+	if !st.InRecovery {
+		return ocf.Errorf(ocf.ErrGeneric, "the server already runs as a primary: demote it first, or clean the resource up so that it is probed")
+	}
+	return a.started(ctx, conn, st)
+}
+
+func (a *agent) startReplicating(ctx context.Context, ps pg.Processes) error {
+	if ps.Running() {
+		if _, err := a.server.Stop(ctx, pg.StopOptions{Mode: pg.Immediate}); err != nil {
+			return ocf.Errorf(ocf.ErrGeneric, "what a dead postmaster left behind does not end: %w", err)
+		}
+	}
+	if a.cluster != nil {
+		a.cache.Drop()
+		if err := a.remember(ctx); err != nil {
+			return ocf.Errorf(ocf.ErrGeneric, "not started: %w", err)
+		}
+		a.warnFencing(ctx)
+		if err := a.forgetSelf(ctx); err != nil {
+			return ocf.Errorf(ocf.ErrGeneric, "not started: %w", err)
+		}
+		if err := a.mayStart(ctx); err != nil {
+			return err
+		}
+	}
+	if err := a.prepareStandby(); err != nil {
+		return startError(err)
+	}
+	if err := a.startAndWait(ctx); err != nil {
+		return err
+	}
+	conn, err := a.connectPatiently(ctx)
+	if err != nil {
+		return ocf.Errorf(ocf.ErrGeneric, "started, but the server does not answer: %w", err)
+	}
+	defer conn.Close()
+	st, err := conn.Status(ctx)
+	if err != nil {
+		return ocf.Errorf(ocf.ErrGeneric, "started, but: %w", err)
+	}
+	if !st.InRecovery {
+		return ocf.Errorf(ocf.ErrGeneric, "the server came up as a primary though standby.signal was written: look at the server's log")
+	}
+	if set := st.Setting("synchronous_standby_names"); set.Value != "" {
+		return ocf.Errorf(ocf.ErrConfigured, "synchronous_standby_names = %q is set by %s: remove it there, the agent sets it in %s", set.Value, set.From(), a.conf.repModeFile())
+	}
+	return a.started(ctx, conn, st)
+}
+
+// forgetSelf withdraws what the cluster remembers of this node's former life. It
+// must succeed: a right of a server that was down is not a right.
+func (a *agent) forgetSelf(ctx context.Context) error {
+	return a.apply(ctx, a.changed(append(a.noPosition(),
+		transient(a.self(), a.conf.attr(attrStatus), statusStop),
+		transient(a.self(), a.conf.attr(attrBaseline), ""),
+		a.scoreWrite(a.conf.self, replication.Never)))...)
+}
+
+// mayStart asks the rules whether the WAL we have may be started over.
+func (a *agent) mayStart(ctx context.Context) error {
+	wal, err := a.wal(ctx)
+	if err != nil {
+		return ocf.Errorf(ocf.ErrGeneric, "not started: %w", err)
+	}
+	o := a.observation()
+	o.Wal, o.Lock = wal, exists(a.conf.lockFile())
+	if o.Promoted != "" && o.Promoted != o.Self {
+		up, err := a.awaitUpstream(ctx)
+		if err != nil {
+			a.log.Warn("the primary does not answer at master_ip", "promoted", o.Promoted, "master_ip", a.conf.primaryIP, "error", err)
+		} else {
+			up.Node = o.Promoted
+			o.Upstream = &up
+		}
+	}
+	d := replication.Start(o)
+	a.log.Info("start decided", "position", wal.Position.String(), "was_primary", wal.WasPrimary, "clean", wal.Clean, "decision", d.String())
+	if d.Verdict != replication.Done {
+		return ocf.Errorf(ocf.ErrGeneric, "not started: %s", d.Reason)
+	}
+	if o.Lock && o.Record.Exists() {
+		a.removeLock()
+	}
+	return nil
+}
+
+// wal reads how the stopped server's WAL ends.
+func (a *agent) wal(ctx context.Context) (replication.Wal, error) {
+	c, err := a.server.Control()
+	if err != nil {
+		return replication.Wal{}, err
+	}
+	// A copy made by pg_basebackup carries the state of the server it was made
+	// from; its backup_label tells it apart.
+	copied := exists(a.conf.data + "/backup_label")
+	wasPrimary := !copied && c.State != pg.StateInArchiveRecovery && c.State != pg.StateShutDownInRecovery
+	end, err := a.server.EndOfWAL(ctx, nil)
+	if errors.Is(err, pg.ErrWALMissing) && !wasPrimary {
+		// A standby may get from its primary or the archive what it lacks, and
+		// reaches no further than the control file says.
+		end.Position, err = pg.Position{Timeline: c.NewestTimeline(), LSN: max(c.CheckpointLSN, c.MinRecoveryPoint)}, nil
+	}
+	if err != nil {
+		return replication.Wal{}, fmt.Errorf("find the end of the WAL: %w", err)
+	}
+	w := replication.Wal{Position: replication.Position{System: c.SystemID, Timeline: uint32(end.Timeline), LSN: replication.LSN(end.LSN)}}
+	if h, err := pg.ReadHistory(a.server.WALDir(), end.Timeline); err == nil {
+		w.Position.History = switches(h)
+	}
+	w.Clean = c.State == pg.StateShutDown || c.State == pg.StateShutDownInRecovery
+	w.WasPrimary = wasPrimary
+	return w, nil
+}
+
+// startAndWait starts the server and waits until it takes connections.
+func (a *agent) startAndWait(ctx context.Context) error {
+	if err := a.server.Start(ctx); err != nil && !errors.Is(err, pg.ErrAlreadyRunning) {
+		return startError(err)
+	}
+	return a.ready(ctx)
+}
+
+func (a *agent) ready(ctx context.Context) error {
+	if err := a.server.WaitReady(ctx); err != nil {
+		return startError(err)
+	}
+	return nil
+}
+
+// startError gives a failure of a start its exit code, unless it has one.
+func startError(err error) error {
+	var coded *ocf.Error
+	switch {
+	case errors.As(err, &coded):
+		return err
+	case errors.Is(err, pg.ErrNoPrograms), errors.Is(err, pg.ErrNoData):
+		return ocf.Errorf(ocf.ErrInstalled, "%w", err)
+	}
+	return ocf.Errorf(ocf.ErrGeneric, "not started: %w", err)
+}
+
+// started is the end of every start of a standby: what people see, and the
+// election if no primary lives.
+func (a *agent) started(ctx context.Context, conn *pg.Conn, st pg.Status) error {
+	if a.cluster == nil {
+		return nil
+	}
+	if a.memory.snap.Nodes == nil {
+		if err := a.remember(ctx); err != nil {
+			return ocf.Errorf(ocf.ErrGeneric, "started, but: %w", err)
+		}
+	}
+	a.dropSlots(ctx, conn)
+	a.try(ctx, a.changed(append(a.receiverWrites(st), transient(a.self(), a.conf.attr(attrStatus), statusAlone)))...)
+	if a.promoted() != "" {
+		return nil
+	}
+	if err := a.electAlone(ctx, conn, &round{status: st}); err != nil {
+		a.log.Error("not taken part in the election; the next monitor tries again", "error", err)
+	}
+	return nil
+}
+
+// reload is reload-agent: parameters that take effect without a restart.
+func (a *agent) reload(ctx context.Context) error {
+	if err := a.conf.check(a.call); err != nil {
+		return err
+	}
+	if a.cluster != nil {
+		a.cache.Drop()
+	}
+	if a.conf.mode == modeNone {
+		return nil
+	}
+	local, err := localAddress(a.conf.primaryIP)
+	if err == nil {
+		err = a.writeFile(a.conf.recoveryFile(), a.conf.recoveryConf(!local))
+	}
+	if err == nil {
+		err = a.server.Reload()
+	}
+	if err != nil && !errors.Is(err, pg.ErrNotRunning) {
+		return ocf.Errorf(ocf.ErrGeneric, "%w", err)
+	}
+	return nil
+}

@@ -1,0 +1,94 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"time"
+
+	"pgrex/lib/pg"
+	"pgrex/lib/replication"
+)
+
+// upstreamTimeout bounds one question to the primary.
+const upstreamTimeout = 3 * time.Second
+
+// upstream asks the primary at master_ip who it is and by which line it came.
+func (a *agent) upstream(ctx context.Context) (replication.Upstream, error) {
+	ctx, cancel := context.WithTimeout(ctx, upstreamTimeout)
+	defer cancel()
+	id, err := a.server.IdentifyUpstream(ctx, a.conf.conninfo())
+	if err != nil {
+		return replication.Upstream{}, err
+	}
+	return replication.Upstream{
+		Node: a.promoted(),
+		Position: replication.Position{
+			System: id.SystemID, Timeline: uint32(id.Timeline), LSN: replication.LSN(id.FlushLSN), History: switches(id.History),
+		},
+	}, nil
+}
+
+// awaitUpstream gives a primary that the cluster says is there a moment to answer.
+func (a *agent) awaitUpstream(ctx context.Context) (replication.Upstream, error) {
+	ctx, cancel := context.WithTimeout(ctx, upstreamPatience)
+	defer cancel()
+	tick := time.NewTicker(waitPoll)
+	defer tick.Stop()
+	for {
+		up, err := a.upstream(ctx)
+		if err == nil {
+			return up, nil
+		}
+		select {
+		case <-ctx.Done():
+			return replication.Upstream{}, err
+		case <-tick.C:
+		}
+	}
+}
+
+// pointUpstream makes a standby whose primary_conninfo does not match follow
+// master_ip, once that is not an address of this node.
+func (a *agent) pointUpstream(ctx context.Context, conn *pg.Conn, st pg.Status) error {
+	local, err := localAddress(a.conf.primaryIP)
+	if err != nil || local {
+		return err
+	}
+	want := a.conf.conninfo()
+	if st.Setting("primary_conninfo").Value == want {
+		return nil
+	}
+	if err := a.writeFile(a.conf.recoveryFile(), a.conf.recoveryConf(true)); err != nil {
+		return err
+	}
+	if err := a.server.Reload(); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, settleLimit)
+	defer cancel()
+	if set, err := conn.WaitSetting(ctx, "primary_conninfo", want); err != nil {
+		return fmt.Errorf("primary_conninfo is %q (from %s) after a reload: remove the other setting, the agent sets it in %s", set.Value, set.From(), a.conf.recoveryFile())
+	}
+	a.log.Info("the standby follows", "master_ip", a.conf.primaryIP)
+	return nil
+}
+
+// localAddress reports whether host is an address of this node. A name that is
+// not an address is looked up by the server, not by us; it counts as remote.
+func localAddress(host string) (bool, error) {
+	ip := net.ParseIP(host)
+	if ip == nil {
+		return false, nil
+	}
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return false, fmt.Errorf("list this node's addresses: %w", err)
+	}
+	for _, a := range addrs {
+		if n, ok := a.(*net.IPNet); ok && n.IP.Equal(ip) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
