@@ -132,7 +132,7 @@ func TestWrites(t *testing.T) {
 	if got := r.Lines(); !slices.Equal(got, want) {
 		t.Errorf("commands:\n%s\nwant:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
-	for _, w := range []crm.Write{{}, {Node: "n"}, {Name: "a"}, {Node: "n", Name: "a", Value: "x\x00"}} {
+	for _, w := range []crm.Write{{}, {Node: "n"}, {Name: "a"}, {Node: "n", Name: "a", Value: "x\x00"}, {Node: "n", Name: "a", Value: "x\ny"}, {Node: "n", Name: "a", Value: "\xff"}} {
 		if err := c.Apply(ctx, []crm.Write{w}); err == nil || len(r.Calls()) != len(want) {
 			t.Errorf("%+v: %v", w, err)
 		}
@@ -213,10 +213,32 @@ func TestConfirm(t *testing.T) {
 	}
 
 	r = &proctest.Runner{}
+	r.On("cibadmin", proctest.Reply{Stdout: before}, proctest.Reply{Hang: true})
+	c.Run = r
+	short, stop := context.WithTimeout(context.Background(), 40*time.Millisecond)
+	defer stop()
+	if _, err := c.Confirm(short, "node2", w); !errors.As(err, &we) || errors.Is(err, crm.ErrUnreachable) || !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("seen once, then out of time: %v", err)
+	}
+
+	r = &proctest.Runner{}
 	r.On("cibadmin", proctest.Reply{Hang: true})
 	c.Run = r
 	if _, err := c.Confirm(context.Background(), "node2", w); !errors.Is(err, crm.ErrUnreachable) {
 		t.Errorf("peer gone: %v", err)
+	}
+}
+
+func TestToolsGetNoParameters(t *testing.T) {
+	t.Setenv("OCF_RESKEY_repuser_password", "s3cret")
+	r := &proctest.Runner{}
+	r.On("crm_node", proctest.Reply{Stdout: "n"})
+	if _, err := (&crm.Client{Run: r}).Name(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	env := strings.Join(r.Calls()[0].Env, "\n")
+	if strings.Contains(env, "s3cret") || !strings.HasSuffix(env, "LC_ALL=C.UTF-8") {
+		t.Errorf("environment:\n%s", env)
 	}
 }
 

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"pgrex/lib/proc"
 )
@@ -118,8 +120,13 @@ func (c *Client) Apply(ctx context.Context, writes []Write) error {
 }
 
 func (c *Client) write(ctx context.Context, w Write) error {
-	if w.Node == "" || w.Name == "" || strings.ContainsRune(w.Value, 0) {
-		return &WriteError{Write: w, Err: errors.New("a write needs a node, a name, and a value without NUL")}
+	if w.Node == "" || w.Name == "" {
+		return &WriteError{Write: w, Err: errors.New("a write needs a node and a name")}
+	}
+	if strings.ContainsFunc(w.Value, unicode.IsControl) || !utf8.ValidString(w.Value) {
+		// XML gives a line break back as a blank, so it would never be
+		// confirmed; a NUL cannot be an argument.
+		return &WriteError{Write: w, Err: fmt.Errorf("the value %q has control characters or is not UTF-8", w.Value)}
 	}
 	args := []string{"--lifetime=" + w.Lifetime.String(), "--node=" + w.Node, "--name=" + w.Name}
 	if w.Delete {
@@ -184,12 +191,22 @@ const confirmEvery = 20 * time.Millisecond
 func (c *Client) Confirm(ctx context.Context, node string, writes ...Write) (Snapshot, error) {
 	tick := time.NewTicker(confirmEvery)
 	defer tick.Stop()
+	var snap Snapshot
+	var missing *Write
+	unseen := func() error {
+		return &WriteError{Write: *missing, Err: fmt.Errorf("not seen in the copy of node %s: %w", node, ctx.Err())}
+	}
 	for {
-		snap, err := c.At(ctx, node)
+		next, err := c.At(ctx, node)
 		if err != nil {
+			// The end of our own time says nothing about a node that has
+			// answered before.
+			if missing != nil && ctx.Err() != nil {
+				return snap, unseen()
+			}
 			return snap, err
 		}
-		var missing *Write
+		snap, missing = next, nil
 		for i := range writes {
 			if !snap.Has(writes[i]) {
 				missing = &writes[i]
@@ -202,7 +219,7 @@ func (c *Client) Confirm(ctx context.Context, node string, writes ...Write) (Sna
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return snap, &WriteError{Write: *missing, Err: fmt.Errorf("not seen in the copy of node %s: %w", node, ctx.Err())}
+			return snap, unseen()
 		}
 	}
 }
