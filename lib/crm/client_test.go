@@ -237,7 +237,7 @@ func TestToolsGetNoParameters(t *testing.T) {
 		t.Fatal(err)
 	}
 	env := strings.Join(r.Calls()[0].Env, "\n")
-	if strings.Contains(env, "s3cret") || !strings.HasSuffix(env, "LC_ALL=C.UTF-8") {
+	if strings.Contains(env, "s3cret") || !strings.HasSuffix(env, "LC_ALL=C\nCHARSET=UTF-8") {
 		t.Errorf("environment:\n%s", env)
 	}
 }

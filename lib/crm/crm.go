@@ -139,8 +139,9 @@ func (c *Client) Name(ctx context.Context) (string, error) {
 func (c *Client) tool(ctx context.Context, cmd proc.Cmd) (proc.Result, error) {
 	// The tools hold nothing that needs a clean end.
 	cmd.Grace = 50 * time.Millisecond
-	// In the C locale crm_attribute refuses a value that is not ASCII.
-	cmd.Env = append(proc.InheritedEnv(), "LC_ALL=C.UTF-8")
+	// crm_attribute takes no locale over and refuses a value that is not
+	// ASCII, unless this names the character set to its library.
+	cmd.Env = append(proc.InheritedEnv(), "LC_ALL=C", "CHARSET=UTF-8")
 	res, err := c.Run.Run(ctx, cmd)
 	if err != nil {
 		if ctx.Err() != nil {
