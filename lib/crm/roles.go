@@ -21,6 +21,8 @@ const (
 const (
 	opDone  = 0
 	opError = 4
+	// opPending is an operation that was begun (record-pending).
+	opPending = "-1"
 )
 
 // roles gives each resource the role that its history ends in.
@@ -44,6 +46,12 @@ func role(ops []opXML) Role {
 	}
 	var results []result
 	for _, op := range ops {
+		// A pending operation has taken the place of the one before it in the
+		// history, and what is left may be older: a start shows that the resource
+		// was stopped, whatever an old monitor says.
+		if op.Status == opPending && op.Operation == "start" {
+			return Stopped
+		}
 		call, err := strconv.Atoi(op.CallID)
 		if err != nil || call < 0 {
 			continue
