@@ -52,9 +52,11 @@ func (p Position) Known() bool { return p.Timeline != 0 }
 
 // Contains reports whether all WAL up to other is part of this server's line:
 // the same system, and either the same timeline and not further, or an ancestor
-// left at or after that point.
+// left at or after that point. Two servers that were promoted without knowing of
+// each other carry the same timeline number; they are told apart by where they
+// left the older ones.
 func (p Position) Contains(other Position) bool {
-	if !p.Known() || !other.Known() || p.System != other.System {
+	if !p.Known() || !other.Known() || p.System != other.System || !p.sameLine(other) {
 		return false
 	}
 	if p.Timeline == other.Timeline {
@@ -66,6 +68,19 @@ func (p Position) Contains(other Position) bool {
 		}
 	}
 	return false
+}
+
+// sameLine reports whether p and other left each ancestor that both list at the
+// same point.
+func (p Position) sameLine(other Position) bool {
+	for _, a := range p.History {
+		for _, b := range other.History {
+			if a.Timeline == b.Timeline && a.End != b.End {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // String names the position the way operators read it: "timeline 2 at 0/3000148".

@@ -95,6 +95,8 @@ func events() []event {
 		{"boot", 6, func(w *world, c chooser) { anyNode(w, c).power = true }},
 		{"stack start", 8, func(w *world, c chooser) { w.stackStart(anyNode(w, c)) }},
 		{"unblock quorum", 1, func(w *world, c chooser) { n := anyNode(w, c); n.quorumSeen = n.stack }},
+		// external_standby_node_list is set or unset: commits wait for all or for one.
+		{"external standbys", 1, func(w *world, _ chooser) { w.external = !w.external }},
 		{"failure timeout", 4, func(w *world, c chooser) { anyNode(w, c).banned = false }},
 	}
 }
@@ -107,6 +109,7 @@ func schedule(w *world, c chooser, length int) string {
 	for _, e := range list {
 		total += e.weight
 	}
+	w.past(c)
 	for _, n := range w.nodes {
 		w.stackStart(n)
 	}
@@ -130,6 +133,17 @@ func schedule(w *world, c chooser, length int) string {
 		return w.violation
 	}
 	return w.stands()
+}
+
+// past gives one of the servers commits from before there was a record.
+func (w *world) past(c chooser) {
+	n := anyNode(w, c)
+	for range c.pick("past", 12) {
+		w.commits++
+		w.write(&n.server, w.commits)
+		w.acked[w.commits] = true
+	}
+	n.server.flushed = n.server.end()
 }
 
 // repair mends all that is broken and lets the cluster work for a while.

@@ -18,14 +18,14 @@ func Standbys(o Observation) Decision {
 	if o.Mode == Async {
 		return asyncStandbys(o)
 	}
-	if lost := o.lostRight(); len(lost) > 0 {
+	desired := o.desired()
+	if lost := o.lostRight(desired); len(lost) > 0 {
 		return o.withdraw(lost)
 	}
 	if d, ok := o.forget(); ok {
 		return d
 	}
-	held := o.unproven(o.heldNames())
-	desired := o.desired()
+	held := o.unproven(o.heldNames(desired))
 	switch {
 	case len(held) > 0:
 		// Nothing may be released yet. Everything else that is pending waits too:
@@ -54,11 +54,11 @@ func (o Observation) synced(node string) bool {
 }
 
 // lostRight are the nodes that the record entitles though commits no longer wait
-// for them.
-func (o Observation) lostRight() []string {
+// for them, or shall no longer (external standbys are not configured any more).
+func (o Observation) lostRight(desired []string) []string {
 	var lost []string
 	for _, n := range minus(o.Record.Entitled, o.Self) {
-		if !o.synced(n) {
+		if !o.synced(n) || !slices.Contains(desired, n) {
 			lost = append(lost, n)
 		}
 	}
@@ -95,12 +95,12 @@ func (o Observation) forget() (Decision, bool) {
 }
 
 // heldNames are the leaving nodes that commits still wait for and that must not
-// be dropped from the names yet. One that streams synchronously again is not
-// held: it is about to be granted its right anew.
-func (o Observation) heldNames() []string {
+// be dropped from the names yet. One that streams synchronously again and stays
+// desired is not held: it is about to be granted its right anew.
+func (o Observation) heldNames(desired []string) []string {
 	var held []string
 	for _, n := range o.Record.Leaving {
-		if slices.Contains(o.SyncNames, n) && !o.synced(n) {
+		if slices.Contains(o.SyncNames, n) && !(o.synced(n) && slices.Contains(desired, n)) {
 			held = append(held, n)
 		}
 	}

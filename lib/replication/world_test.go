@@ -202,6 +202,7 @@ func (w *world) acknowledge() {
 			w.acked[s.wal[i].commit] = true
 			w.logf("%s: commit %d acknowledged (waiting for %v)", p.name, s.wal[i].commit, s.inForce)
 			w.checkOthers(p)
+			w.checkRights(p, i)
 			return true
 		})
 	}
@@ -248,6 +249,20 @@ func (w *world) checkOthers(n *node) {
 	for _, other := range w.nodes {
 		if other != n && other.server.state == primary && !w.stuck(other, n) {
 			w.violate("%s acknowledges while %s can acknowledge too", n.name, other.name)
+		}
+	}
+}
+
+// checkRights: when a commit is acknowledged, whoever has the right to be promoted
+// by what is written at its own place holds it. This finds a release that came
+// too early even where nobody made use of it.
+func (w *world) checkRights(p *node, i int) {
+	for _, n := range w.nodes {
+		if n == p || !n.stack || n.mem.attrs[n.name].score != r.Standby || !r.Newest(n.file, n.mem.newest()).Entitles(n.name) {
+			continue
+		}
+		if s := &n.server; s.flushed <= i || s.wal[i].id != p.server.wal[i].id {
+			w.violate("%s acknowledged commit %d, which %s lacks and yet may be promoted", p.name, p.server.wal[i].commit, n.name)
 		}
 	}
 }
