@@ -9,33 +9,52 @@
 // # What a copy is worth
 //
 // Every node has a copy of the CIB of its own. The following was tried with
-// Pacemaker 2.1.5 on two nodes, and the rules of the suite rest on it.
+// Pacemaker 2.1.5 on two nodes (token 1 s), and the rules of the suite rest on it.
 //
-//   - Local and every write are answered by this node's own daemons. Writes
-//     succeed in a partition of one, and also while the peer's daemon is frozen:
-//     success says nothing about the peer.
-//   - At is answered by the peer's own daemon. It takes 13 ms; with a peer that
-//     is gone, or whose daemon does not answer, the tool waits for 30 s unless
-//     bounded. All 200 forever writes and all 80 transient ones were visible in
-//     the peer's copy in a query begun after the write had returned.
-//   - A lost node that was not fenced has crmd=offline, join=down and
-//     expected=member, and no transient attributes left in the survivor's copy,
-//     while its own copy has them all. Reading an attribute of it from the local
-//     attribute manager gives an empty value with success. Writing or deleting a
-//     transient attribute of it succeeds and does nothing: when the cut heals,
-//     the values of the node's own copy come back.
-//   - Forever attributes written on both sides of a cut: one side's whole
-//     configuration wins when it heals, and the other side's writes are gone.
-//   - A fenced node has crmd=offline and expected=down, and an empty resource
-//     history. So has a cleanly stopped one, with its history. A resource that
-//     was unmanaged still runs then; its history shows it.
-//   - Transient attributes of a node are erased, in its own copy and in the
-//     peers', when its cluster stack restarts, connected or cut off, cleanly or
-//     by SIGKILL of everything, and also when only its pacemaker-attrd,
-//     pacemaker-based or pacemaker-controld is killed and respawned.
-//   - After pacemaker-controld alone was killed the attribute manager still has
-//     the values that the CIB has lost, and writing the same value again succeeds
-//     and does nothing. Refresh makes it write all it has.
+// Reading:
+//   - Local and every write are answered by this node's own daemons, At by the
+//     peer's own: with the peer's daemon frozen the former go on and the latter
+//     waits. At takes 13 to 16 ms. For a peer that is gone, stopped, frozen or
+//     unknown the tool waits for 30 s unless bounded.
+//   - Reading an attribute of a lost node from the local attribute manager gives
+//     an empty value with success, which looks like one that was withdrawn.
+//
+// Writing:
+//   - A write takes 10 to 20 ms, nearly all of it the tool's own start. It
+//     succeeds in a partition of one, and while the peer's daemon is frozen:
+//     success says nothing about the peer. With the peer alive, all of 200
+//     forever and 80 transient writes were seen in its copy by a query begun
+//     after the write had returned; At is still the only proof.
+//   - A forever write begun after a cut, before the membership has changed, waits
+//     for that change (2.1 s); a transient one returns at once. A write that was
+//     killed meanwhile is carried out all the same: one that timed out may still
+//     happen.
+//   - Writing or deleting a transient attribute of a lost node succeeds and does
+//     nothing: when the cut heals, the values of that node's own copy come back.
+//   - Of forever attributes written on both sides of a cut, one side's whole
+//     configuration wins when it heals. The other side's writes are gone.
+//
+// A node's state in a survivor's copy:
+//   - Lost and not fenced: crmd=offline, join=down, expected=member, history as
+//     it was, no transient attributes, while its own copy has them all.
+//   - Fenced, or confirmed by an operator: crmd=offline, join=down,
+//     expected=down, history empty.
+//   - Cleanly stopped: crmd=offline, join=down, expected=down, history ending
+//     with a stop, or without one for a resource that was not managed and runs
+//     on. With the cluster layer left running in_ccm stays true.
+//   - Not seen since this node's own start: no node_state at all.
+//   - Coming up: in_ccm=true first, then crmd=online with join=down and
+//     expected=down, then join=member and expected=member.
+//
+// The end of transient attributes:
+//   - They are erased, in the node's own copy and in the peers', when its cluster
+//     stack restarts: cleanly, by SIGKILL of everything, by a reset, connected or
+//     cut off. The attributes of the peers come back from the peers.
+//   - Likewise when only pacemaker-attrd, pacemaker-based or pacemaker-controld of
+//     the node is killed and respawned.
+//   - After pacemaker-controld alone was killed, the attribute manager still has
+//     the values that the CIB has lost. Writing the same value again succeeds and
+//     does nothing; Refresh makes it write all it has.
 package crm
 
 import (

@@ -50,6 +50,9 @@ func TestStatesOfAPeer(t *testing.T) {
 		{cib: "fenced", node: "node2", down: true, role: crm.Unknown, promoted: "node1"},
 		{cib: "stopped", node: "node2", down: true, role: crm.Stopped, promoted: "node1"},
 		{cib: "unmanaged", node: "node2", down: true, role: crm.Unpromoted, mayRun: true, promoted: "node1"},
+		{cib: "alone", node: "node1", online: true, role: crm.Unknown, transient: true},
+		{cib: "alone", node: "node2", role: crm.Unknown},
+		{cib: "confirmed", node: "node2", down: true, role: crm.Unknown},
 		{cib: "starting", node: "node2", pending: true, role: crm.Unknown, promoted: "node1"},
 	} {
 		t.Run(tt.cib+"/"+tt.node, func(t *testing.T) {
@@ -122,7 +125,7 @@ func TestFailCount(t *testing.T) {
 func TestTimestamps(t *testing.T) {
 	newer := strings.NewReplacer(`in_ccm="true"`, `in_ccm="1795238000"`, `crmd="online"`, `crmd="1795238001"`,
 		`in_ccm="false"`, `in_ccm="0"`, `crmd="offline"`, `crmd="0"`)
-	for _, name := range []string{"pair", "lost", "lost_other_side", "fenced", "stopped", "starting", "unmanaged"} {
+	for _, name := range []string{"pair", "lost", "lost_other_side", "fenced", "stopped", "starting", "unmanaged", "confirmed"} {
 		text := read(t, name)
 		if got, want := parse(t, newer.Replace(text)), parse(t, text); !reflect.DeepEqual(got, want) {
 			t.Errorf("%s:\n%+v\n%+v", name, got, want)

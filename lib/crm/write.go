@@ -99,7 +99,8 @@ const parallel = 4
 // Apply carries out writes side by side, in no order: for an order call it twice.
 // All are tried; the error joins a *WriteError for each that failed. Success
 // says what this node's daemons have taken, see Lifetime; it does not say that a
-// peer has it, nor that it was kept if the node named is lost.
+// peer has it, nor that it was kept if the node named is lost. A write that
+// failed with ErrTimeout may still be carried out later.
 func (c *Client) Apply(ctx context.Context, writes []Write) error {
 	results := make(chan error, len(writes))
 	slots := make(chan struct{}, parallel)
