@@ -1,14 +1,14 @@
 package main
 
 import (
-	"fmt"
 	"path/filepath"
-	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"pgrex/lib/ocf"
+	"pgrex/lib/pg"
 	"pgrex/lib/replication"
 )
 
@@ -92,12 +92,15 @@ func (c config) recordFile() string { return c.data + ".pgrex-record" }
 // attr is the name of one of the resource's node attributes.
 func (c config) attr(suffix string) string { return c.resource + suffix }
 
-// slot is the replication slot of a node, by the reference's rule.
+// slot is the replication slot of a node, by the reference's rule; "" without
+// slots. A name that PostgreSQL does not take is found by check.
 func (c config) slot(node string) string {
-	return c.slotPrefix + "_" + strings.NewReplacer(".", "_", "-", "_").Replace(strings.ToLower(node))
+	name, err := pg.SlotName(c.slotPrefix, node)
+	if err != nil {
+		return ""
+	}
+	return name
 }
-
-var slotName = regexp.MustCompile(`^[a-z0-9_]+$`)
 
 // check finds what the declaration of the parameters cannot: rules between
 // parameters. The answers are ErrConfigured, which stops the resource everywhere
@@ -112,8 +115,8 @@ func (c config) check(call *ocf.Call) error {
 		return bad("monitor_password is set but monitor_user is not: set both or none")
 	case len(c.external) > 0 && c.mode != modeSync:
 		return bad("external_standby_node_list needs rep_mode=sync (it is %s)", c.mode)
-	case c.slotPrefix != "" && !slotName.MatchString(c.slotPrefix):
-		return bad("replication_slot_name=%q: only lower-case letters, digits and _ are allowed", c.slotPrefix)
+	case c.slotPrefix != "" && c.badSlot() != nil:
+		return bad("replication_slot_name=%q: %w", c.slotPrefix, c.badSlot())
 	case c.mode == modeNone:
 		return nil
 	case c.primaryIP == "":
@@ -133,21 +136,24 @@ func (c config) check(call *ocf.Call) error {
 	return nil
 }
 
-// conninfo is the primary_conninfo of this node's standby.
-func (c config) conninfo() string {
-	s := fmt.Sprintf("host=%s port=%d user=%s application_name=%s",
-		conninfoValue(c.primaryIP), c.port, conninfoValue(c.replicationUser), conninfoValue(c.self))
-	if opt := strings.TrimSpace(c.conninfoOpt); opt != "" {
-		s += " " + opt
+// badSlot is what PostgreSQL would have against a node's slot name, if anything.
+func (c config) badSlot() error {
+	for _, n := range append([]string{"x"}, c.nodes...) {
+		if _, err := pg.SlotName(c.slotPrefix, n); err != nil {
+			return err
+		}
 	}
-	return s
+	return nil
 }
 
-// conninfoValue quotes a value for a connection string (PostgreSQL manual,
-// "Connection Strings") where it needs quoting.
-func conninfoValue(s string) string {
-	if s != "" && !strings.ContainsAny(s, ` '\`) {
-		return s
+// conninfo is the primary_conninfo of this node's standby.
+func (c config) conninfo() string {
+	words := []string{
+		pg.QuoteConninfo("host", c.primaryIP), pg.QuoteConninfo("port", strconv.Itoa(c.port)),
+		pg.QuoteConninfo("user", c.replicationUser), pg.QuoteConninfo("application_name", c.self),
 	}
-	return "'" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(s) + "'"
+	if opt := strings.TrimSpace(c.conninfoOpt); opt != "" {
+		words = append(words, opt)
+	}
+	return strings.Join(words, " ")
 }

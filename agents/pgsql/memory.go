@@ -147,9 +147,19 @@ func (a *agent) node(name string) crm.Node {
 	return n
 }
 
-// promoted is the node that the cluster has as promoted, "" for none.
+// promoted is the other node that the cluster has as promoted, "" for none. What
+// this node is, its own server tells.
 func (a *agent) promoted() string {
-	return strings.ToLower(a.memory.snap.Promoted(a.conf.resource))
+	found := ""
+	for _, n := range a.conf.nodes {
+		if n == a.conf.self || a.node(n).Roles[a.conf.resource] != crm.Promoted {
+			continue
+		}
+		if found == "" || n == a.memory.newest.Primary {
+			found = n
+		}
+	}
+	return found
 }
 
 // presence maps the cluster's knowledge of a node to the rules' three cases.

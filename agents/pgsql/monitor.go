@@ -239,12 +239,12 @@ func (a *agent) monitorStandby(ctx context.Context, conn *pg.Conn, st pg.Status)
 		a.revoke(ctx)
 	}
 	a.publishReceiver(ctx, st)
-	switch promoted := a.promoted(); {
+	switch {
 	case streaming(st):
 		a.forgetPosition(ctx)
 		a.storeSteady(st)
 		return nil
-	case promoted == "" || promoted == a.conf.self:
+	case a.promoted() == "":
 		return a.electAlone(ctx, conn, r)
 	}
 	return a.notStreaming(ctx, conn, st)

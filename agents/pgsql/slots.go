@@ -12,8 +12,10 @@ func (a *agent) makeSlots(ctx context.Context, conn *pg.Conn) {
 	if a.conf.slotPrefix == "" {
 		return
 	}
-	if err := conn.EnsureSlots(ctx, a.otherSlots()); err != nil {
-		a.log.Warn("replication slots not created; the next monitor tries again", "error", err)
+	for _, name := range a.otherSlots() {
+		if err := conn.CreateSlot(ctx, name); err != nil {
+			a.log.Warn("replication slot not created; the next monitor tries again", "error", err)
+		}
 	}
 }
 
@@ -23,8 +25,10 @@ func (a *agent) dropSlots(ctx context.Context, conn *pg.Conn) {
 	if a.conf.slotPrefix == "" {
 		return
 	}
-	if err := conn.DropSlots(ctx, a.otherSlots()); err != nil {
-		a.log.Warn("left-over replication slots not dropped", "error", err)
+	for _, name := range a.otherSlots() {
+		if err := conn.DropSlot(ctx, name); err != nil {
+			a.log.Warn("left-over replication slot not dropped", "error", err)
+		}
 	}
 }
 
@@ -44,6 +48,9 @@ func (a *agent) keepSlots(ctx context.Context, conn *pg.Conn, r *round) {
 	have := map[string]bool{}
 	for _, s := range r.status.Slots {
 		have[s.Name] = true
+	}
+	if a.conf.slotPrefix == "" {
+		return
 	}
 	for _, s := range a.otherSlots() {
 		if !have[s] {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"time"
 
 	"pgrex/lib/ocf"
@@ -127,7 +129,7 @@ func (a *agent) mayStart(ctx context.Context) error {
 	}
 	o := a.observation()
 	o.Wal, o.Lock = wal, exists(a.conf.lockFile())
-	if o.Promoted != "" && o.Promoted != o.Self {
+	if o.Promoted != "" {
 		up, err := a.awaitUpstream(ctx)
 		if err != nil {
 			a.log.Warn("the primary does not answer at master_ip", "promoted", o.Promoted, "master_ip", a.conf.primaryIP, "error", err)
@@ -157,7 +159,12 @@ func (a *agent) wal(ctx context.Context) (replication.Wal, error) {
 	// from; its backup_label tells it apart.
 	copied := exists(a.conf.data + "/backup_label")
 	wasPrimary := !copied && c.State != pg.StateInArchiveRecovery && c.State != pg.StateShutDownInRecovery
-	end, err := a.server.EndOfWAL(ctx, nil)
+	fetch, cleanup, err := a.archive(wasPrimary && c.State != pg.StateShutDown)
+	if err != nil {
+		return replication.Wal{}, err
+	}
+	defer cleanup()
+	end, err := a.server.EndOfWAL(ctx, fetch)
 	if errors.Is(err, pg.ErrWALMissing) && !wasPrimary {
 		// A standby may get from its primary or the archive what it lacks, and
 		// reaches no further than the control file says.
@@ -173,6 +180,23 @@ func (a *agent) wal(ctx context.Context) (replication.Wal, error) {
 	w.Clean = c.State == pg.StateShutDown || c.State == pg.StateShutDownInRecovery
 	w.WasPrimary = wasPrimary
 	return w, nil
+}
+
+// archive is what restore_command would deliver to a server that crashed as
+// primary: its WAL may go on there. Others reach no further than their pg_wal.
+func (a *agent) archive(crashed bool) (fetch pg.FetchSegment, cleanup func(), err error) {
+	cleanup = func() {}
+	if !crashed || a.conf.restoreCommand == "" {
+		return nil, cleanup, nil
+	}
+	if err := a.makeDirectories(); err != nil {
+		return nil, cleanup, err
+	}
+	dir := filepath.Join(a.conf.tmpdir, "fetched")
+	if err := a.makeDirectory(dir, 0o700); err != nil {
+		return nil, cleanup, err
+	}
+	return a.server.RestoreCommand(a.conf.restoreCommand, dir), func() { _ = os.RemoveAll(dir) }, nil
 }
 
 // startAndWait starts the server and waits until it takes connections.

@@ -17,14 +17,23 @@ const upstreamTimeout = 3 * time.Second
 func (a *agent) upstream(ctx context.Context) (replication.Upstream, error) {
 	ctx, cancel := context.WithTimeout(ctx, upstreamTimeout)
 	defer cancel()
-	id, err := a.server.IdentifyUpstream(ctx, a.conf.conninfo())
+	conn, err := a.server.DialUpstream(ctx, a.conf.conninfo())
+	if err != nil {
+		return replication.Upstream{}, err
+	}
+	defer conn.Close()
+	id, err := conn.Identify(ctx)
+	if err != nil {
+		return replication.Upstream{}, err
+	}
+	history, err := conn.History(ctx, id.Timeline)
 	if err != nil {
 		return replication.Upstream{}, err
 	}
 	return replication.Upstream{
 		Node: a.promoted(),
 		Position: replication.Position{
-			System: id.SystemID, Timeline: uint32(id.Timeline), LSN: replication.LSN(id.FlushLSN), History: switches(id.History),
+			System: id.SystemID, Timeline: uint32(id.Timeline), LSN: replication.LSN(id.LSN), History: switches(history),
 		},
 	}, nil
 }
