@@ -36,6 +36,9 @@ func application() *cli.App {
 			faultCommand(),
 			writeCommand(),
 			checkCommand(),
+			runCommand(),
+			suiteCommand(),
+			listCommand(),
 			{Name: "down", Usage: "take the lab down", Flags: []cli.Flag{nameFlag()}, Action: func(c *cli.Context) error {
 				return site.Demolish(c.Context, c.String("name"))
 			}},

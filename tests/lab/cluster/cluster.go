@@ -203,3 +203,15 @@ func (c *Cluster) wait(ctx context.Context, what string, within time.Duration, c
 func (c *Cluster) Wait(ctx context.Context, what string, within time.Duration, cond func(View) bool) error {
 	return c.wait(ctx, what, within, cond)
 }
+
+// StartNode starts corosync and Pacemaker on a node.
+func (c *Cluster) StartNode(ctx context.Context, node string) error {
+	_, err := c.Must(ctx, node, startScript)
+	return err
+}
+
+// StopNode stops them in order, as "pcs cluster stop" does.
+func (c *Cluster) StopNode(ctx context.Context, node string) error {
+	_, err := c.Must(ctx, node, stopScript)
+	return err
+}

@@ -143,7 +143,8 @@ logging {
 }
 
 // seed is the configuration a node starts with. A new cluster otherwise waits
-// 20 s for nodes that may be somewhere before it elects a DC.
+// 20 s for nodes that may be somewhere before it elects a DC. And each node sees
+// the load of the whole machine, for which Pacemaker would slow down.
 func (c *Cluster) seed() string {
 	var b strings.Builder
 	b.WriteString(`<cib crm_feature_set="3.0.0" validate-with="pacemaker-3.0" epoch="1" num_updates="0" admin_epoch="0">
@@ -151,6 +152,7 @@ func (c *Cluster) seed() string {
     <crm_config>
       <cluster_property_set id="cib-bootstrap-options">
         <nvpair id="cib-bootstrap-options-dc-deadtime" name="dc-deadtime" value="1s"/>
+        <nvpair id="cib-bootstrap-options-load-threshold" name="load-threshold" value="10000%"/>
       </cluster_property_set>
     </crm_config>
     <nodes>

@@ -69,12 +69,15 @@ func RemoveFreezers(name string) error {
 
 // Add puts a process in; its children will be born there.
 func (f *Freezer) Add(pid int) error {
-	return os.WriteFile(filepath.Join(f.dir, "cgroup.procs"), []byte(strconv.Itoa(pid)), 0)
+	return os.WriteFile(f.Procs(), []byte(strconv.Itoa(pid)), 0)
 }
+
+// Procs is the file a process writes 0 to in order to join the group.
+func (f *Freezer) Procs() string { return filepath.Join(f.dir, "cgroup.procs") }
 
 // Pids lists the processes in the group.
 func (f *Freezer) Pids() ([]int, error) {
-	b, err := os.ReadFile(filepath.Join(f.dir, "cgroup.procs"))
+	b, err := os.ReadFile(f.Procs())
 	if err != nil {
 		return nil, err
 	}

@@ -258,7 +258,9 @@ func (s *Site) Must(ctx context.Context, node string, args ...string) (string, e
 	return string(res.Stdout), nil
 }
 
-// Enter is the command line that puts a program into a node.
+// Enter is the command line that puts a program into a node: into its
+// namespaces, and before that into its control group, so that it is frozen and
+// dies with the rest.
 func (s *Site) Enter(ctx context.Context, node string) ([]string, error) {
 	n, err := s.Node(ctx, node)
 	if err != nil {
@@ -267,7 +269,12 @@ func (s *Site) Enter(ctx context.Context, node string) ([]string, error) {
 	if !n.On() {
 		return nil, fmt.Errorf("node %s is powered off", node)
 	}
-	return []string{"nsenter", fmt.Sprintf("--target=%d", n.Pid), "--mount", "--uts", "--ipc", "--net", "--pid", "--root", "--wd=/", "--"}, nil
+	g, err := host.NewFreezer(s.nodeGroup(node))
+	if err != nil {
+		return nil, err
+	}
+	return []string{"/bin/sh", "-c", `echo 0 >"$0" && exec "$@"`, g.Procs(),
+		"nsenter", fmt.Sprintf("--target=%d", n.Pid), "--mount", "--uts", "--ipc", "--net", "--pid", "--root", "--wd=/", "--"}, nil
 }
 
 // Netns is the network namespace of a machine that is on.

@@ -1,0 +1,162 @@
+package scenario
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"pgrex/tests/lab/cluster"
+	"pgrex/tests/lab/fault"
+)
+
+func power() []Scenario {
+	return []Scenario{
+		{
+			Name:   "primary-power-loss",
+			Text:   "the primary's node loses its power, and its disk what was not synced: fenced, the standby serves",
+			OnDisk: true,
+			Play:   primaryPowerLoss,
+		},
+		{
+			Name:   "standby-power-loss",
+			Text:   "the standby's node loses its power: commits wait for its fencing and resume",
+			OnDisk: true,
+			Play:   standbyPowerLoss,
+		},
+		{
+			Name:   "both-power-loss",
+			Text:   "both nodes lose their power at once and boot: nothing is lost",
+			OnDisk: true,
+			Play:   bothPowerLoss,
+		},
+		{
+			Name: "primary-frozen",
+			Text: "the primary's node is paused: fenced, the standby serves",
+			Play: primaryFrozen,
+		},
+	}
+}
+
+// fencedBy waits until the cluster has fenced a node.
+func (r *Run) fenced(ctx context.Context, node string, boots int, within time.Duration) error {
+	err := r.Wait(ctx, node+" to be fenced", within, func(v cluster.View) bool {
+		n, err := r.Node(ctx, node)
+		if err != nil || n.Boots <= boots {
+			return false
+		}
+		for _, f := range v.Fencing {
+			if f.Target == node && f.Status == "success" {
+				return true
+			}
+		}
+		return false
+	})
+	if err == nil {
+		r.Log("%s was fenced", node)
+	}
+	return err
+}
+
+func (r *Run) boots(ctx context.Context, node string) (int, error) {
+	n, err := r.Node(ctx, node)
+	return n.Boots, err
+}
+
+func primaryPowerLoss(ctx context.Context, r *Run) error {
+	p, s, err := r.Pair(ctx)
+	if err != nil {
+		return err
+	}
+	tl, err := r.timeline(ctx, p)
+	if err != nil {
+		return err
+	}
+	boots, err := r.boots(ctx, p)
+	if err != nil {
+		return err
+	}
+	if err := r.Must(fault.PowerOff(ctx, r.Site, p)); err != nil {
+		return err
+	}
+	if err := r.fenced(ctx, p, boots, time.Minute); err != nil {
+		return err
+	}
+	return r.failover(ctx, s, tl, time.Minute)
+}
+
+func standbyPowerLoss(ctx context.Context, r *Run) error {
+	p, s, err := r.Pair(ctx)
+	if err != nil {
+		return err
+	}
+	boots, err := r.boots(ctx, s)
+	if err != nil {
+		return err
+	}
+	if err := r.Must(fault.PowerOff(ctx, r.Site, s)); err != nil {
+		return err
+	}
+	if err := r.fenced(ctx, s, boots, time.Minute); err != nil {
+		return err
+	}
+	if err := r.WaitCommits(ctx, time.Minute); err != nil {
+		return err
+	}
+	v, err := r.View(ctx)
+	if err == nil && v.Primary() != p {
+		err = fmt.Errorf("the primary moved from %s to %s though it was healthy", p, v.Primary())
+	}
+	return err
+}
+
+func bothPowerLoss(ctx context.Context, r *Run) error {
+	p, s, err := r.Pair(ctx)
+	if err != nil {
+		return err
+	}
+	type answer struct {
+		e   fault.Evidence
+		err error
+	}
+	answers := make(chan answer, 2)
+	for _, n := range []string{p, s} {
+		go func() {
+			e, err := fault.PowerOff(ctx, r.Site, n)
+			answers <- answer{e, err}
+		}()
+	}
+	for range 2 {
+		a := <-answers
+		if err := r.Must(a.e, a.err); err != nil {
+			return err
+		}
+	}
+	for _, n := range []string{s, p} {
+		if err := r.Must(fault.PowerOn(ctx, r.Site, n)); err != nil {
+			return err
+		}
+	}
+	return r.WaitHealthy(ctx, 2*time.Minute)
+}
+
+func primaryFrozen(ctx context.Context, r *Run) error {
+	p, s, err := r.Pair(ctx)
+	if err != nil {
+		return err
+	}
+	tl, err := r.timeline(ctx, p)
+	if err != nil {
+		return err
+	}
+	boots, err := r.boots(ctx, p)
+	if err != nil {
+		return err
+	}
+	if err := r.Must(fault.Freeze(ctx, r.Site, p)); err != nil {
+		return err
+	}
+	if err := r.fenced(ctx, p, boots, time.Minute); err != nil {
+		return err
+	}
+	return r.failover(ctx, s, tl, time.Minute)
+}

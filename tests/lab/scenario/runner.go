@@ -1,0 +1,367 @@
+package scenario
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"pgrex/tests/lab/cluster"
+	"pgrex/tests/lab/network"
+	"pgrex/tests/lab/site"
+	"pgrex/tests/lab/writer"
+)
+
+const sigkill = unix.SIGKILL
+
+const (
+	// upLimit bounds making a healthy cluster, playLimit a scenario, and
+	// healLimit what comes after.
+	upLimit   = 3 * time.Minute
+	playLimit = 5 * time.Minute
+	healLimit = 2 * time.Minute
+	// settle is how long a healed cluster is watched before the second
+	// check: some systems lose rows only when a cut heals.
+	settle = 3 * time.Second
+)
+
+// Runner plays scenarios one after the other and tells the outcome in the
+// manner of go test.
+type Runner struct {
+	// Options are for building labs; Nodes, OnDisk and Variables come from
+	// the scenario.
+	Options cluster.Options
+	// Out gets the result lines, Verbose also what happens meanwhile.
+	Out     io.Writer
+	Verbose bool
+	// Keep leaves the lab of the last scenario, or the first failed one.
+	Keep bool
+
+	lab    *cluster.Cluster
+	shape  shape
+	passed int
+	failed []string
+}
+
+// shape is what makes a lab fit for a scenario.
+type shape struct {
+	nodes  int
+	onDisk bool
+	agents cluster.Agents
+	vars   map[string]string
+}
+
+// Result is the outcome of one scenario.
+type Result struct {
+	Name string
+	Err  error
+	Took time.Duration
+	// Gap is the longest time without an acknowledged commit around the
+	// fault, 0 without a writer.
+	Gap time.Duration
+	// Lost counts acknowledged commits that are gone.
+	Lost int
+	// Logs is where the logs are, after a failure.
+	Logs string
+}
+
+// Play plays scenarios and returns an error when one failed. It goes on after a
+// failure.
+func (r *Runner) Play(ctx context.Context, list []Scenario) error {
+	begin := time.Now()
+	for _, s := range list {
+		if ctx.Err() != nil {
+			break
+		}
+		fmt.Fprintf(r.Out, "=== RUN   %s\n", s.Name)
+		r.report(r.one(ctx, s))
+		if r.Keep && len(r.failed) > 0 {
+			break
+		}
+	}
+	if !r.Keep {
+		r.drop()
+	}
+	fmt.Fprintf(r.Out, "%d passed, %d failed\n", r.passed, len(r.failed))
+	fmt.Fprintf(r.Out, "took %.0fs\n", time.Since(begin).Seconds())
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if len(r.failed) > 0 {
+		return fmt.Errorf("failed: %s", strings.Join(r.failed, " "))
+	}
+	return nil
+}
+
+func (r *Runner) report(res Result) {
+	word := "PASS"
+	if res.Err != nil {
+		word = "FAIL"
+		r.failed = append(r.failed, res.Name)
+	} else {
+		r.passed++
+	}
+	fmt.Fprintf(r.Out, "--- %s: %s (%.1fs) gap=%.3f lost=%d\n", word, res.Name, res.Took.Seconds(), res.Gap.Seconds(), res.Lost)
+	if res.Err != nil {
+		fmt.Fprintf(r.Out, "    %s: %s\n", res.Name, strings.ReplaceAll(res.Err.Error(), "\n", "; "))
+		fmt.Fprintf(r.Out, "    logs: %s\n", res.Logs)
+	}
+}
+
+// one plays a scenario from a healthy cluster to a healed one.
+func (r *Runner) one(ctx context.Context, s Scenario) Result {
+	res := Result{Name: s.Name}
+	begin := time.Now()
+	var notes strings.Builder
+	log := func(format string, args ...any) {
+		line := fmt.Sprintf("    %s %6.2f %s\n", time.Now().Format("15:04:05.000"), time.Since(begin).Seconds(), fmt.Sprintf(format, args...))
+		notes.WriteString(line)
+		if r.Verbose {
+			_, _ = io.WriteString(r.Out, line)
+		}
+	}
+	res.Err = r.fit(ctx, s, log)
+	if res.Err == nil {
+		res.Err = r.play(ctx, s, log, &res)
+	}
+	res.Took = time.Since(begin)
+	if res.Err != nil {
+		res.Logs = r.keepLogs(s.Name, notes.String())
+		if !r.Keep {
+			r.drop() // who knows what state it is in
+		}
+	}
+	return res
+}
+
+func (r *Runner) keepLogs(name, notes string) string {
+	if r.lab == nil {
+		return "none: there was no lab"
+	}
+	dir, err := r.lab.KeepLogs(name)
+	if dir != "" {
+		err = errors.Join(err, os.WriteFile(filepath.Join(dir, "scenario.txt"), []byte(notes), 0o644))
+	}
+	if err != nil {
+		return fmt.Sprintf("%s (incomplete: %v)", dir, err)
+	}
+	return dir
+}
+
+func (r *Runner) drop() {
+	if r.lab == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	if err := site.Demolish(ctx, r.lab.Name); err != nil {
+		fmt.Fprintln(r.Out, "cannot take the lab down:", err)
+	}
+	r.lab = nil
+}
+
+// fit provides a healthy lab of the right shape: the last one if it is.
+func (r *Runner) fit(ctx context.Context, s Scenario, log func(string, ...any)) error {
+	want := shape{nodes: max(s.Nodes, 2), onDisk: s.OnDisk, agents: r.Options.Agents, vars: s.Variables}
+	if s.Nodes == 0 {
+		want.nodes = 2
+	}
+	if s.Reference {
+		want.agents = cluster.Reference
+	}
+	ctx, cancel := context.WithTimeout(ctx, upLimit)
+	defer cancel()
+	if r.lab != nil && reflect.DeepEqual(r.shape, want) {
+		if err := r.lab.WaitHealthy(ctx, 10*time.Second); err == nil {
+			return nil
+		}
+	}
+	r.drop()
+	o := r.Options
+	o.Nodes, o.OnDisk, o.Agents = want.nodes, want.onDisk, want.agents
+	o.Owner = os.Getpid()
+	if r.Keep {
+		o.Owner = 0
+	}
+	o.Progress = log
+	o.Variables = map[string]string{}
+	for _, m := range []map[string]string{r.Options.Variables, s.Variables} {
+		for k, v := range m {
+			o.Variables[k] = v
+		}
+	}
+	lab, err := cluster.Up(ctx, o)
+	if err != nil {
+		return fmt.Errorf("no lab: %w", err)
+	}
+	r.lab, r.shape = lab, want
+	if err := lab.WaitHealthy(ctx, 90*time.Second); err != nil {
+		return fmt.Errorf("not healthy to begin with: %w", err)
+	}
+	log("healthy")
+	return nil
+}
+
+func (r *Runner) play(ctx context.Context, s Scenario, log func(string, ...any), res *Result) error {
+	run := &Run{Cluster: r.lab, Log: log, scenario: s}
+	var err error
+	if run.journals, err = os.MkdirTemp("", "pgrex-journal-"); err != nil {
+		return err
+	}
+	defer os.RemoveAll(run.journals)
+	vip := run.Target(network.VIPPrimary)
+	if err := prepare(ctx, vip); err != nil {
+		return err
+	}
+	if !s.Quiet {
+		run.W, err = writer.Start(ctx, writer.Config{Target: vip, First: writer.Numbers(time.Now()),
+			Log: filepath.Join(run.journals, "writer")})
+		if err != nil {
+			return err
+		}
+		defer func() { _ = run.W.Stop() }()
+		if err := run.steady(ctx); err != nil {
+			return err
+		}
+	}
+	begin := time.Now()
+	playCtx, cancel := context.WithTimeout(ctx, playLimit)
+	defer cancel()
+	if err := s.Play(playCtx, run); err != nil {
+		if run.W != nil {
+			_ = run.check(ctx, "after the failure", res)
+		}
+		return err
+	}
+	return r.after(ctx, run, begin, res)
+}
+
+// prepare makes the table, when the address has just come up.
+func prepare(ctx context.Context, t writer.Target) error {
+	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
+	defer cancel()
+	for {
+		err := writer.Prepare(ctx, t)
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+	}
+}
+
+// steady waits until commits are acknowledged and shows that they were in the
+// second before the fault: otherwise a gap means nothing.
+func (r *Run) steady(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	if err := r.W.WaitAcknowledged(ctx, time.Now()); err != nil {
+		return err
+	}
+	return r.W.WaitAcknowledged(ctx, time.Now().Add(time.Second))
+}
+
+// after checks the data, heals, and checks again.
+func (r *Runner) after(ctx context.Context, run *Run, begin time.Time, res *Result) error {
+	if run.W != nil {
+		if run.faulted.IsZero() {
+			return errors.New("the scenario shows no fault")
+		}
+		if n := run.W.History().Between(run.faulted.Add(-time.Second), run.faulted); n == 0 {
+			return errors.New("no commit was acknowledged in the second before the fault: nothing is shown")
+		}
+		if err := run.WaitCommits(ctx, 30*time.Second); err != nil {
+			return err
+		}
+		if err := run.check(ctx, "after the fault", res); err != nil {
+			return err
+		}
+	}
+	healed := time.Now()
+	if err := run.Heal(ctx, healLimit); err != nil {
+		return fmt.Errorf("does not heal: %w", err)
+	}
+	run.Log("healed in %.1fs", time.Since(healed).Seconds())
+	if err := run.WaitCommits(ctx, 10*time.Second); err != nil {
+		return err
+	}
+	if err := run.Stays(ctx, "healthy after healing", settle, func(v cluster.View) bool { return v.Primary() != "" }); err != nil {
+		return err
+	}
+	if run.W == nil {
+		return nil
+	}
+	if err := run.check(ctx, "after healing", res); err != nil {
+		return err
+	}
+	if err := run.checkStandbys(ctx, res); err != nil {
+		return err
+	}
+	g := run.W.History().LongestGap(run.faulted, healed)
+	res.Gap = g.Length()
+	run.Log("longest gap %.3fs from %s", g.Length().Seconds(), g.From.Format("15:04:05.000"))
+	if m := run.scenario.MaxGap; m > 0 && res.Gap > m {
+		return fmt.Errorf("no commit for %.3fs, at most %v is allowed", res.Gap.Seconds(), m)
+	}
+	_ = begin
+	return nil
+}
+
+func (r *Run) check(ctx context.Context, when string, res *Result) error {
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	rep, err := r.W.Check(ctx, r.Target(network.VIPPrimary))
+	if err != nil {
+		return fmt.Errorf("%s: cannot check: %w", when, err)
+	}
+	res.Lost = max(res.Lost, len(rep.Lost))
+	r.Log("data %s: %v", when, rep)
+	if err := rep.Err(); err != nil {
+		return fmt.Errorf("%s: %w", when, err)
+	}
+	return nil
+}
+
+// checkStandbys looks for the rows at every standby too, once it has replayed
+// what the primary has.
+func (r *Run) checkStandbys(ctx context.Context, res *Result) error {
+	p, standbys, err := r.Roles(ctx)
+	if err != nil {
+		return err
+	}
+	before := r.W.History()
+	lsn, err := r.SQL(ctx, p, "select pg_current_wal_flush_lsn()")
+	if err != nil {
+		return err
+	}
+	for _, n := range standbys {
+		wait, cancel := context.WithTimeout(ctx, 15*time.Second)
+		err := r.replayed(wait, n, lsn)
+		cancel()
+		if err != nil {
+			return err
+		}
+		i := 0
+		for k, x := range r.NodeNames() {
+			if x == n {
+				i = k + 1
+			}
+		}
+		first, last := before.Range()
+		rows, err := writer.Rows(ctx, r.Target(network.Address(network.Service, i)), first, last)
+		if err != nil {
+			return fmt.Errorf("standby %s: %w", n, err)
+		}
+		rep := writer.Compare(before, r.W.History(), rows)
+		res.Lost = max(res.Lost, len(rep.Lost))
+		if err := rep.Err(); err != nil {
+			return fmt.Errorf("standby %s: %w", n, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,117 @@
+// Package scenario holds what the lab plays through: each scenario breaks a
+// healthy cluster in one way, shows that it is broken, and says what must come
+// of it. Around every one of them the runner writes through the virtual address
+// and checks that no acknowledged commit is lost, after the failover and again
+// after everything is healed.
+package scenario
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"sort"
+	"strings"
+	"time"
+)
+
+// Scenario is one thing that can happen.
+type Scenario struct {
+	// Name is what it is called on the command line and in the list.
+	Name string
+	// Text says in a line what happens and what must come of it.
+	Text string
+	// Nodes is how many nodes it needs, 0 for 2.
+	Nodes int
+	// OnDisk says that it is about what a power loss does to a disk.
+	OnDisk bool
+	// Variables are those of docs/examples/pgrex.pcs it needs.
+	Variables map[string]string
+	// Reference starts with the reference agent.
+	Reference bool
+	// MaxGap is the longest allowed time without an acknowledged commit, 0
+	// for no limit.
+	MaxGap time.Duration
+	// Quiet says that no writer runs: the scenario has its own.
+	Quiet bool
+	// Play plays it.
+	Play func(ctx context.Context, r *Run) error
+}
+
+// All lists all scenarios in the order they are played.
+func All() []Scenario {
+	var all []Scenario
+	for _, group := range [][]Scenario{
+		basic(), switchovers(), power(), agentKills(), syncs(), cuts(), upkeep(), threeNodes(), dropIns(),
+	} {
+		all = append(all, group...)
+	}
+	return all
+}
+
+// Find finds a scenario by name.
+func Find(name string) (Scenario, error) {
+	for _, s := range All() {
+		if s.Name == name {
+			return s, nil
+		}
+	}
+	return Scenario{}, fmt.Errorf("no scenario %q (lab list shows all)", name)
+}
+
+// When says when a scenario is played.
+type When string
+
+// The values of When.
+const (
+	InTest When = "test" // by make test
+	InFull When = "full" // only by make test-full
+)
+
+// List is the committed list of what runs when.
+type List map[string]When
+
+// ParseList reads lines of "name test" or "name full"; # begins a comment.
+func ParseList(text string) (List, error) {
+	l := List{}
+	s := bufio.NewScanner(strings.NewReader(text))
+	for n := 1; s.Scan(); n++ {
+		line, _, _ := strings.Cut(s.Text(), "#")
+		f := strings.Fields(line)
+		if len(f) == 0 {
+			continue
+		}
+		if len(f) != 2 || (When(f[1]) != InTest && When(f[1]) != InFull) {
+			return nil, fmt.Errorf("line %d: want \"name test\" or \"name full\", not %q", n, s.Text())
+		}
+		if l[f[0]] != "" {
+			return nil, fmt.Errorf("line %d: %s is listed twice", n, f[0])
+		}
+		l[f[0]] = When(f[1])
+	}
+	return l, s.Err()
+}
+
+// Compare says where the list and the scenarios differ.
+func (l List) Compare(all []Scenario) error {
+	var bad []string
+	have := map[string]bool{}
+	for _, s := range all {
+		if have[s.Name] {
+			bad = append(bad, "two scenarios are called "+s.Name)
+		}
+		have[s.Name] = true
+		if l[s.Name] == "" {
+			bad = append(bad, s.Name+" is not in scenarios.txt")
+		}
+	}
+	for name := range l {
+		if !have[name] {
+			bad = append(bad, "scenarios.txt lists "+name+", which is no scenario")
+		}
+	}
+	if len(bad) == 0 {
+		return nil
+	}
+	sort.Strings(bad)
+	return fmt.Errorf("scenarios.txt and the code differ: %s", strings.Join(bad, "; "))
+}

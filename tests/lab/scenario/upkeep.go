@@ -1,0 +1,183 @@
+package scenario
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"pgrex/tests/lab/cluster"
+	"pgrex/tests/lab/fault"
+)
+
+func upkeep() []Scenario {
+	return []Scenario{
+		{
+			Name: "maintenance-restart",
+			Text: "in maintenance mode PostgreSQL is restarted by hand on the primary: no role changes",
+			Play: maintenanceRestart,
+		},
+		{
+			Name: "rolling-upgrade",
+			Text: "a minor upgrade: the standby first, then switchover, then the old primary",
+			Play: rollingUpgrade,
+		},
+		{
+			Name:      "standby-crash-loop",
+			Text:      "the standby crashes at every start: it is tried again each failure-timeout, the primary does not feel it, and it comes back once mended",
+			Variables: quickForget(),
+			Play:      crashLoop,
+		},
+	}
+}
+
+const pgctl = "runuser -u postgres -- /usr/lib/postgresql/15/bin/pg_ctl -D " + cluster.DataDir + " "
+
+func maintenanceRestart(ctx context.Context, r *Run) error {
+	p, s, err := r.Pair(ctx)
+	if err != nil {
+		return err
+	}
+	tl, err := r.timeline(ctx, p)
+	if err != nil {
+		return err
+	}
+	if err := r.Pcs(ctx, p, "property", "set", "maintenance-mode=true"); err != nil {
+		return err
+	}
+	err = r.Wait(ctx, "maintenance mode", 10*time.Second, func(v cluster.View) bool { return v.Maintenance })
+	if err != nil {
+		return err
+	}
+	before, err := fault.Find(r.Site, p, fault.Postmaster)
+	if err != nil || len(before) != 1 {
+		return errors.Join(err, errors.New("no postmaster"))
+	}
+	r.Begin("restart by hand")
+	if _, err := r.Sh(ctx, p, pgctl+"restart -w -m fast -l /var/log/postgresql/byhand.log >/dev/null 2>&1"); err != nil {
+		return err
+	}
+	after, err := fault.Find(r.Site, p, fault.Postmaster)
+	if err != nil || len(after) != 1 || after[0].Pid == before[0].Pid {
+		return errors.Join(err, fmt.Errorf("it was not restarted: %v, then %v", before, after))
+	}
+	if err := r.WaitCommits(ctx, 30*time.Second); err != nil {
+		return err
+	}
+	if err := r.Pcs(ctx, p, "property", "set", "maintenance-mode=false"); err != nil {
+		return err
+	}
+	if err := r.WaitHealthy(ctx, 30*time.Second); err != nil {
+		return err
+	}
+	err = r.Stays(ctx, p+" primary, "+s+" standby", 5*time.Second, func(v cluster.View) bool { return v.Primary() == p })
+	if err != nil {
+		return err
+	}
+	now, err := r.timeline(ctx, p)
+	if err == nil && now != tl {
+		err = fmt.Errorf("timeline %s became %s", tl, now)
+	}
+	if err != nil {
+		return err
+	}
+	last, err := fault.Find(r.Site, p, fault.Postmaster)
+	if err == nil && (len(last) != 1 || last[0].Pid != after[0].Pid) {
+		err = errors.New("the server was restarted again when maintenance ended")
+	}
+	return err
+}
+
+// rollingUpgrade does what an operator does around the package manager.
+func rollingUpgrade(ctx context.Context, r *Run) error {
+	p, s, err := r.Pair(ctx)
+	if err != nil {
+		return err
+	}
+	upgrade := func(n string) error {
+		r.Begin("upgrade of " + n)
+		if err := r.Pcs(ctx, n, "node", "standby", n); err != nil {
+			return err
+		}
+		err := r.Wait(ctx, "PostgreSQL to be stopped on "+n, time.Minute, func(cluster.View) bool {
+			ps, err := fault.Find(r.Site, n, fault.Postgres)
+			return err == nil && len(ps) == 0
+		})
+		if err != nil {
+			return err
+		}
+		// Here the packages would be replaced; the server is down.
+		if err := r.Pcs(ctx, n, "node", "unstandby", n); err != nil {
+			return err
+		}
+		return r.WaitSync(ctx, n, time.Minute)
+	}
+	if err := upgrade(s); err != nil {
+		return err
+	}
+	if err := r.WaitHealthy(ctx, 20*time.Second); err != nil {
+		return err
+	}
+	if err := r.moveTo(ctx, s); err != nil {
+		return err
+	}
+	if err := upgrade(p); err != nil {
+		return err
+	}
+	v, err := r.View(ctx)
+	if err == nil && v.Primary() != s {
+		err = fmt.Errorf("the primary moved from %s to %s", s, v.Primary())
+	}
+	return err
+}
+
+func crashLoop(ctx context.Context, r *Run) error {
+	p, s, err := r.Pair(ctx)
+	if err != nil {
+		return err
+	}
+	conf := cluster.DataDir + "/postgresql.conf"
+	if _, err := r.Sh(ctx, s, "echo \"shared_preload_libraries = 'no_such_library'\" >>"+conf); err != nil {
+		return err
+	}
+	if err := r.Kill(ctx, s, "postmaster", fault.Postmaster); err != nil {
+		return err
+	}
+	if err := r.WaitCommits(ctx, time.Minute); err != nil {
+		return err
+	}
+	begin := time.Now()
+	const watch = 40 * time.Second
+	if err := r.Stays(ctx, p+" primary", watch, func(v cluster.View) bool { return v.Primary() == p }); err != nil {
+		return err
+	}
+	starts, err := r.countLog(s, "Result of start operation for pgsql on "+s, begin)
+	if err != nil {
+		return err
+	}
+	r.Log("%d starts failed in %v", starts, watch)
+	if starts < 1 || starts > 4 {
+		return fmt.Errorf("%d starts in %v with failure-timeout 15s: want 2 or 3", starts, watch)
+	}
+	if g := r.W.History().LongestGap(begin, time.Now()); g.Length() > 2*time.Second {
+		return fmt.Errorf("the primary felt it: no commit for %v", g.Length())
+	}
+	if _, err := r.Sh(ctx, s, "sed -i /no_such_library/d "+conf); err != nil {
+		return err
+	}
+	// By itself: nobody cleans up.
+	return r.WaitSync(ctx, s, time.Minute)
+}
+
+// countLog counts lines of a node's Pacemaker log since a time.
+func (r *Run) countLog(node, text string, since time.Time) (int, error) {
+	lines, err := r.LogSince(node, since)
+	n := 0
+	for _, l := range lines {
+		if strings.Contains(l.Text, text) {
+			n++
+		}
+	}
+	return n, err
+}

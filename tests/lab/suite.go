@@ -1,0 +1,92 @@
+package main
+
+import (
+	_ "embed"
+	"fmt"
+	"os"
+
+	"github.com/urfave/cli/v2"
+
+	"pgrex/tests/lab/scenario"
+)
+
+//go:embed scenarios.txt
+var scenarioList string
+
+func playFlags() []cli.Flag {
+	return append(buildFlags(),
+		&cli.BoolFlag{Name: "v", Usage: "tell what happens"},
+		&cli.BoolFlag{Name: "keep", Usage: "leave the lab running: the last one, or that of the first failure"},
+	)
+}
+
+func play(c *cli.Context, list []scenario.Scenario) error {
+	o, err := options(c)
+	if err != nil {
+		return err
+	}
+	if !c.IsSet("name") {
+		o.Name = fmt.Sprintf("run%d", os.Getpid()) // several may run side by side
+	}
+	r := &scenario.Runner{Options: o, Out: os.Stdout, Verbose: c.Bool("v"), Keep: c.Bool("keep")}
+	return r.Play(c.Context, list)
+}
+
+func runCommand() *cli.Command {
+	return &cli.Command{
+		Name: "run", Usage: "play scenarios, see lab list", ArgsUsage: "SCENARIO ...", Flags: playFlags(),
+		Action: func(c *cli.Context) error {
+			if c.NArg() == 0 {
+				return fmt.Errorf("which scenario? lab list shows all")
+			}
+			var list []scenario.Scenario
+			for _, name := range c.Args().Slice() {
+				s, err := scenario.Find(name)
+				if err != nil {
+					return err
+				}
+				list = append(list, s)
+			}
+			return play(c, list)
+		},
+	}
+}
+
+func suiteCommand() *cli.Command {
+	return &cli.Command{
+		Name: "suite", Usage: "play all scenarios of make test", Flags: append(playFlags(),
+			&cli.BoolFlag{Name: "full", Usage: "also those of make test-full"}),
+		Action: func(c *cli.Context) error {
+			l, err := scenario.ParseList(scenarioList)
+			if err != nil {
+				return err
+			}
+			if err := l.Compare(scenario.All()); err != nil {
+				return err
+			}
+			var list []scenario.Scenario
+			for _, s := range scenario.All() {
+				if l[s.Name] == scenario.InTest || c.Bool("full") {
+					list = append(list, s)
+				}
+			}
+			return play(c, list)
+		},
+	}
+}
+
+func listCommand() *cli.Command {
+	return &cli.Command{
+		Name: "list", Usage: "list the scenarios",
+		Action: func(*cli.Context) error {
+			l, err := scenario.ParseList(scenarioList)
+			if err != nil {
+				return err
+			}
+			for _, s := range scenario.All() {
+				fmt.Printf("%-32s %-5s %s\n", s.Name, l[s.Name], s.Text)
+			}
+			return nil
+		},
+	}
+}

@@ -1,0 +1,18 @@
+package main
+
+import (
+	"testing"
+
+	"pgrex/tests/lab/scenario"
+)
+
+// TestList keeps anybody from dropping a scenario silently.
+func TestList(t *testing.T) {
+	l, err := scenario.ParseList(scenarioList)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Compare(scenario.All()); err != nil {
+		t.Fatal(err)
+	}
+}
