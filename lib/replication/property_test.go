@@ -101,10 +101,24 @@ func events() []event {
 	}
 }
 
+// accept is an operator who accepts what a node waits for, in the terms of the
+// moment, or takes it back by a restart of the stack.
+func accept(w *world, c chooser) {
+	n := anyNode(w, c)
+	if !n.stack || n.waits == "" && n.reason == "" {
+		return
+	}
+	epoch := r.Newest(n.file, n.mem.newest()).Epoch
+	w.accepted = true
+	n.banned = false
+	w.logf("%s: an operator accepts loss for epoch %d", n.name, epoch)
+	w.writeAttrs(n, n.name, func(a *attrs) { a.accept, a.accepted = epoch, true })
+}
+
 // schedule runs one random life of a cluster, then repairs everything and looks
 // whether it comes back. It returns what went wrong.
-func schedule(w *world, c chooser, length int) string {
-	list := events()
+func schedule(w *world, c chooser, length int, more ...event) string {
+	list := append(events(), more...)
 	total := 0
 	for _, e := range list {
 		total += e.weight
@@ -231,14 +245,29 @@ func TestNothingAcknowledgedIsLost(t *testing.T) {
 	}
 }
 
-// TestSeededSchedules runs many more schedules than rapid can in the same time.
-func TestSeededSchedules(t *testing.T) {
+// TestAcceptedLossHasAnExit: whatever an operator accepts and when, the cluster
+// comes back by itself once everything is repaired.
+func TestAcceptedLossHasAnExit(t *testing.T) {
+	seeded(t, 300, r.Sync, event{"accept", 4, accept})
+}
+
+// TestAsyncHasAnExit: in async mode commits may be lost, but not the service.
+func TestAsyncHasAnExit(t *testing.T) {
+	seeded(t, 300, r.Async)
+}
+
+func seeded(t *testing.T, seeds uint64, mode r.Mode, more ...event) {
 	for _, count := range []int{2, 3} {
-		for seed := range uint64(1500 * scale(t)) {
-			w := newWorld(count, r.Sync)
-			if problem := schedule(w, seededChooser{rand.New(rand.NewPCG(seed, uint64(count)))}, 200); problem != "" {
+		for seed := range seeds * uint64(scale(t)) {
+			w := newWorld(count, mode)
+			if problem := schedule(w, seededChooser{rand.New(rand.NewPCG(seed, uint64(count)))}, 200, more...); problem != "" {
 				t.Fatalf("%d nodes, seed %d:\n%s", count, seed, report(w, problem, 300))
 			}
 		}
 	}
+}
+
+// TestSeededSchedules runs many more schedules than rapid can in the same time.
+func TestSeededSchedules(t *testing.T) {
+	seeded(t, 1000, r.Sync)
 }

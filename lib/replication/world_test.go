@@ -231,6 +231,9 @@ func (w *world) open(n *node) {
 
 // checkHolds: whoever opens as primary holds every acknowledged commit.
 func (w *world) checkHolds(n *node) {
+	if w.accepted || w.mode == r.Async {
+		return // the loss was accepted
+	}
 	have := map[int]bool{}
 	for _, e := range n.server.wal {
 		have[e.commit] = true
@@ -246,6 +249,9 @@ func (w *world) checkHolds(n *node) {
 // could acknowledge another line of commits. Another primary that holds none of
 // the ghost's newest commit is one; it need not have clients right now.
 func (w *world) checkOthers(n *node) {
+	if w.accepted {
+		return // of a node that was lost and not fenced, among others
+	}
 	for _, other := range w.nodes {
 		if other != n && other.server.state == primary && !w.stuck(other, n) {
 			w.violate("%s acknowledges while %s can acknowledge too", n.name, other.name)
@@ -257,6 +263,9 @@ func (w *world) checkOthers(n *node) {
 // by what is written at its own place holds it. This finds a release that came
 // too early even where nobody made use of it.
 func (w *world) checkRights(p *node, i int) {
+	if w.mode == r.Async {
+		return
+	}
 	for _, n := range w.nodes {
 		if n == p || !n.stack || n.mem.attrs[n.name].score != r.Standby || !r.Newest(n.file, n.mem.newest()).Entitles(n.name) {
 			continue
