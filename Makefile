@@ -19,7 +19,7 @@ TEST      := CGO_ENABLED=0 $(GO) test -tags $(TAGS) $(TESTFLAGS)
 AGENTS := pgsql
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build test test-full unit race contract lab demo lint metadata install clean
+.PHONY: help deps build agents test test-full unit race contract lab demo lint metadata install clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,9 +27,11 @@ help: ## show this list
 deps: ## install what building and testing needs (Debian 12 and 13; says what to install elsewhere)
 	@tests/deps.sh
 
-build: ## build the agents and the lab into bin/
-	$(foreach a,$(AGENTS),$(BUILD) -o bin/$(a) ./agents/$(a) && )true
+build: agents ## build the agents and the lab into bin/
 	$(BUILD) -o bin/lab ./tests/lab
+
+agents:
+	$(foreach a,$(AGENTS),$(BUILD) -o bin/$(a) ./agents/$(a) && )true
 
 test: deps build unit contract lab ## everything that every change must pass; needs root; at most 45 minutes on 2 cores
 
@@ -57,10 +59,13 @@ lint: ## vet, gofmt and the linters of .golangci.yml
 metadata: ## regenerate metadata/, docs/pgsql-parameters.md and the lists of linked packages
 	PGREX_UPDATE=1 $(TEST) -count=1 -run 'TestGenerated|TestLinkedPackages' ./agents/... ./tests/layout/...
 
-install: build ## install the agents below $(DESTDIR)$(PREFIX)
+install: agents ## install the agents below $(DESTDIR)$(PREFIX)
 	$(foreach a,$(AGENTS),install -D -m 755 bin/$(a) $(DESTDIR)$(OCF_ROOT)/resource.d/pgrex/$(a) && )true
 	install -D -m 644 LICENSE $(DESTDIR)$(PREFIX)/share/doc/pgrex/LICENSE
-	install -m 644 README.md docs/*.md $(DESTDIR)$(PREFIX)/share/doc/pgrex/
+	install -D -m 644 README.md $(DESTDIR)$(PREFIX)/share/doc/pgrex/README.md
+	install -d $(DESTDIR)$(PREFIX)/share/doc/pgrex/docs/examples
+	install -m 644 docs/*.md $(DESTDIR)$(PREFIX)/share/doc/pgrex/docs/
+	install -m 644 $(filter-out %.go,$(wildcard docs/examples/*)) $(DESTDIR)$(PREFIX)/share/doc/pgrex/docs/examples/
 
 clean: ## remove what was built
 	rm -rf bin dist
