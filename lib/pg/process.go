@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // Processes are the living processes of one cluster. Zombies are not among
@@ -171,6 +172,20 @@ func cmdline(pid string) []string {
 	return strings.Split(strings.TrimRight(string(b), "\x00"), "\x00")
 }
 
+// settledCmdline is the command line of a postgres process. While it is being
+// executed there is none for a moment, and while it ends there is none any more;
+// the first passes, in the second there is no executable either.
+func settledCmdline(pid string) []string {
+	const patience, step = 50 * time.Millisecond, time.Millisecond
+	for range int(patience / step) {
+		if argv := cmdline(pid); argv != nil || !isPostgres(pid) {
+			return argv
+		}
+		<-time.After(step)
+	}
+	return nil
+}
+
 // isChildTitle says whether a command line is the title a child gives itself
 // ("postgres: checkpointer"); a postmaster keeps its arguments.
 func isChildTitle(argv []string) bool {
@@ -283,13 +298,12 @@ func (s *Server) strangers(dir dataDir, pids []string, out *Processes) {
 	}
 	for _, name := range pids {
 		pid, _ := strconv.Atoi(name)
-		argv := cmdline(name)
+		argv := settledCmdline(name)
 		switch {
 		case attached > seen && mapsSegment(name, out.PidFile.ShmKey, id):
 			out.Children = append(out.Children, pid)
 			seen++
-		case len(argv) == 0, // in the middle of being executed: not known to be another's
-			!isChildTitle(argv) && dir.opensData(argv):
+		case !isChildTitle(argv) && dir.opensData(argv):
 			out.Launching = append(out.Launching, pid)
 		}
 	}
