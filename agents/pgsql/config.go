@@ -128,7 +128,9 @@ func (c config) check(call *ocf.Call) error {
 		return nil
 	case len(c.nodes) == 0:
 		return bad("node_list is empty: with rep_mode=%s it must name all nodes of the cluster that run this resource", c.mode)
-	case call.InCluster && call.PromotedMax == 0 && !call.Promotable:
+	// Tools that validate a resource before it is created cannot say what it
+	// will be.
+	case call.InCluster && call.PromotedMax == 0 && !call.Promotable && call.Action != "validate-all":
 		return bad("rep_mode=%s needs a promotable clone (pcs resource create ... promotable notify=true)", c.mode)
 	case call.InCluster && !slices.Contains(c.nodes, c.self):
 		return bad("node_list (%s) does not name this node, %s", strings.Join(c.nodes, " "), c.self)

@@ -34,6 +34,15 @@ func (a *agent) remember(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read this node's copy of the cluster's configuration: %w", err)
 	}
+	if n, ok := snap.Node(a.conf.self); ok && a.call.Interval > 0 && n.Transient[crm.ScoreAttr(a.conf.resource)] == "" {
+		// Whoever is monitored has a score. After the controller alone was killed
+		// the attribute daemon has it still and the configuration does not, and
+		// writing the same value again changes nothing.
+		a.log.Warn("this node's attributes are gone from the cluster's configuration: asking for them to be written again")
+		if err := a.cluster.Refresh(ctx); err != nil {
+			return err
+		}
+	}
 	file, err := a.readRecordFile()
 	if err != nil {
 		return err

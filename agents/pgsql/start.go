@@ -143,8 +143,11 @@ func (a *agent) mayStart(ctx context.Context) error {
 	if d.Verdict != replication.Done {
 		return ocf.Errorf(ocf.ErrGeneric, "not started: %s", d.Reason)
 	}
-	if o.Lock && o.Record.Exists() {
+	switch {
+	case o.Lock && o.Record.Exists():
 		a.removeLock()
+	case o.Lock:
+		a.log.Warn("PGSQL.lock of the former agent is present: this node was primary and did not stop last; it is started because its WAL may be, and the newest of all nodes will be promoted", "file", a.conf.lockFile())
 	}
 	return nil
 }
