@@ -110,7 +110,7 @@ func (c *Cluster) prepareConfiguration(ctx context.Context) error {
 
 func (c *Cluster) cacheKey(ctx context.Context, node, input string) (string, error) {
 	out, err := c.Must(ctx, node, "sh", "-c",
-		"dpkg-query -W pcs pacemaker resource-agents fence-agents 2>/dev/null; cksum /usr/lib/ocf/resource.d/pgrex/* /usr/sbin/fence_ipmi 2>/dev/null; true")
+		"dpkg-query -W pcs pacemaker resource-agents fence-agents 2>/dev/null; for a in /usr/lib/ocf/resource.d/pgrex/*; do $a meta-data | cksum; done 2>/dev/null; true")
 	if err != nil {
 		return "", err
 	}

@@ -145,7 +145,12 @@ func standbyKilled(ctx context.Context, r *Run) error {
 	if err := r.WaitCommits(ctx, time.Minute); err != nil {
 		return err
 	}
-	if err := r.cleanup(ctx); err != nil { // it need not wait for failure-timeout
+	// Once it is noticed, it need not wait for failure-timeout.
+	err = r.Wait(ctx, "the failure to be noticed", 30*time.Second, func(v cluster.View) bool { return len(v.Failures) > 0 })
+	if err != nil {
+		return err
+	}
+	if err := r.cleanup(ctx); err != nil {
 		return err
 	}
 	if err := r.WaitSync(ctx, s, time.Minute); err != nil {
