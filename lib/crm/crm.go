@@ -49,9 +49,11 @@
 // The end of transient attributes:
 //   - They are erased, in the node's own copy and in the peers', when its cluster
 //     stack restarts: cleanly, by SIGKILL of everything, by a reset, connected or
-//     cut off. The attributes of the peers come back from the peers.
-//   - Likewise when only pacemaker-attrd, pacemaker-based or pacemaker-controld of
-//     the node is killed and respawned.
+//     cut off: the attribute manager erases its node's when it starts. The
+//     attributes of the peers come back from the peers.
+//   - Likewise when only pacemaker-attrd or pacemaker-based of the node is killed
+//     and respawned. So they are by the peers when only pacemaker-controld is;
+//     while the node is cut off that one takes nothing with it.
 //   - After pacemaker-controld alone was killed, the attribute manager still has
 //     the values that the CIB has lost. Writing the same value again succeeds and
 //     does nothing; Refresh makes it write all it has.
