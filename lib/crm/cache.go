@@ -76,7 +76,7 @@ func (c *Cache) load() (x cached, ok bool) {
 	if err != nil {
 		return x, false
 	}
-	defer f.Close() //nolint:errcheck // only read
+	defer f.Close()
 	fi, err := f.Stat()
 	if err != nil || !fi.Mode().IsRegular() || fi.Mode().Perm()&0o022 != 0 {
 		return x, false

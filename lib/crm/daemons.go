@@ -30,7 +30,7 @@ func (c *Client) AttrdID() (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("look for pacemaker-attrd: %w", err)
 	}
-	defer dir.Close() //nolint:errcheck // only read
+	defer dir.Close()
 	names, err := dir.Readdirnames(-1)
 	if err != nil {
 		return "", fmt.Errorf("look for pacemaker-attrd: %w", err)

@@ -196,7 +196,7 @@ func startLimited(c *exec.Cmd, limits []Limit) (limitsErr, err error) {
 	if err != nil {
 		return nil, err
 	}
-	defer gate.Close() //nolint:errcheck // the write tells
+	defer gate.Close()
 	err = c.Start()
 	_ = c.ExtraFiles[0].Close()
 	if err != nil {

@@ -200,14 +200,14 @@ func TestDescriptorsAreNotInherited(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer r.Close() //nolint:errcheck // test
-	defer w.Close() //nolint:errcheck // test
+	defer r.Close()
+	defer w.Close()
 	// A descriptor as a careless parent hands it down.
 	fd, err := unix.FcntlInt(w.Fd(), unix.F_DUPFD, 50)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer unix.Close(fd) //nolint:errcheck // test
+	defer func() { _ = unix.Close(fd) }()
 	out := run(t, proc.Cmd{Path: "ls", Args: []string{"/proc/self/fd"}}).Stdout
 	// 3 is the directory ls reads.
 	if got := strings.Fields(string(out)); strings.Join(got, " ") != "0 1 2 3" {
@@ -296,7 +296,7 @@ func TestChildrenDieWithUs(t *testing.T) {
 		for _, session := range []bool{false, true} {
 			cmd := sh("echo $$ > " + filepath.Join(os.Getenv("PGREX_PROC_PARENT"), strconv.FormatBool(session)) + "; exec sleep 30")
 			cmd.NewSession = session
-			go proc.OS{}.Run(context.Background(), cmd) //nolint:errcheck // we are killed
+			go func() { _, _ = proc.OS{}.Run(context.Background(), cmd) }()
 		}
 		select {}
 	}

@@ -160,7 +160,7 @@ func eachLine(path string, do func(string)) error {
 	if err != nil {
 		return err
 	}
-	defer f.Close() //nolint:errcheck // only read
+	defer f.Close()
 	sc := bufio.NewScanner(f)
 	// A group of a large site is one long line.
 	sc.Buffer(nil, 16<<20)
