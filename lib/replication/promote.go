@@ -20,7 +20,7 @@ func Promote(o Observation) Decision {
 	}
 	waiting := o.unproven(o.Record.Leaving)
 	if len(waiting) > 0 {
-		return wait(fmt.Sprintf("promotion waits: %s is not yet proven to have lost its right; fencing must succeed "+
+		return wait(fmt.Sprintf("promotion waits: it is not yet proven that %s cannot act on an older right; fencing must succeed "+
 			"(or run 'pcs stonith confirm' for a node that is surely off)", list(waiting)), o.copies(waiting)...)
 	}
 	if len(o.Record.Leaving) > 0 {

@@ -30,7 +30,7 @@ func Standbys(o Observation) Decision {
 	case len(held) > 0:
 		// Nothing may be released yet. Everything else that is pending waits too:
 		// changing the names at all would stop commits from waiting for those held.
-		return wait(fmt.Sprintf("commits wait: %s stopped following and is not yet proven to have lost its right to be promoted; "+
+		return wait(fmt.Sprintf("commits wait: they no longer reach %s, and it is not yet proven that nobody there can be promoted; "+
 			"fencing must succeed (or run 'pcs stonith confirm' for a node that is surely off)", list(held)), o.copies(held)...)
 	case !sameNames(o.SyncNames, o.wanted(desired)):
 		return again(Step{Kind: SetSync, Nodes: o.wanted(desired)})
@@ -283,14 +283,13 @@ func (o Observation) adopt(step uint64) Decision {
 	return again(save(o.Record.next(step, o.Self, []string{o.Self}, leaving, o.Position)))
 }
 
-// stillActing are those of nodes whose older right is worth waiting for.
+// stillActing are those of nodes that may act on an older right: all that are not
+// proven down. Neither async mode nor an operator's act takes one out: what they
+// accept is the loss of commits, not a second primary.
 func (o Observation) stillActing(nodes []string) []string {
 	var out []string
 	for _, n := range nodes {
-		p := o.Peers[n].Presence
-		// Choosing async, or an operator's act, accepts what a lost node may hold.
-		accepted := p == Lost && (o.Mode == Async || o.accepted())
-		if !o.down(n) && !accepted {
+		if !o.down(n) {
 			out = append(out, n)
 		}
 	}

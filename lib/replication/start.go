@@ -48,6 +48,11 @@ func (o Observation) startBelow(up Upstream) Decision {
 	case o.Rejoin == Refuse && o.wasDeposed():
 		return no("this node was primary until %s took over, and rejoin=refuse: check its data and rebuild it with pg_basebackup%s, or set rejoin=follow",
 			name, o.lockToo())
+	case o.Wal.WasPrimary && up.Timeline <= o.Wal.Position.Timeline:
+		// Whoever is promoted over our WAL begins a timeline after ours. This one
+		// began its own without having seen it, perhaps under the same number.
+		return no("it was primary on timeline %d itself, and %s (%s) was promoted without having seen that: keep what you need of its data, then rebuild it with pg_basebackup",
+			o.Wal.Position.Timeline, name, up.Position)
 	case up.Contains(o.Wal.Position):
 		return done()
 	}

@@ -209,8 +209,8 @@ func (w *world) stepStart(n *node, a *action) {
 // checkStart: where the rules had a primary's history to judge by, the WAL that
 // is allowed is a part of that primary's.
 func (w *world) checkStart(n *node, o r.Observation) {
-	if o.Upstream == nil || w.accepted {
-		return
+	if o.Upstream == nil || w.accepted || w.mode == r.Async {
+		return // see stream
 	}
 	up := w.node(o.Upstream.Node)
 	if up.server.state == primary && !isPrefix(n.server.wal, up.server.wal) {
