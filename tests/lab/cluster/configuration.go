@@ -11,7 +11,7 @@ import (
 	"sort"
 	"strings"
 
-	"pgrex/docs/examples"
+	"pgrex/docs"
 	"pgrex/tests/lab/bmc"
 	"pgrex/tests/lab/network"
 )
@@ -65,7 +65,7 @@ func variables(o Options) map[string]string {
 // It does not need the cluster.
 func (c *Cluster) prepareConfiguration(ctx context.Context) error {
 	node := c.NodeNames()[0]
-	script, err := examples.File("pgrex.pcs")
+	script, err := docs.File("examples/pgrex.pcs")
 	if err != nil {
 		return err
 	}

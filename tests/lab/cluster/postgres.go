@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 
-	"pgrex/docs/examples"
+	"pgrex/docs"
 	"pgrex/tests/lab/network"
 )
 
@@ -73,11 +73,11 @@ log_timezone = 'UTC'
 `
 
 func (c *Cluster) preparePostgres(ctx context.Context) error {
-	conf, err := examples.File("postgresql.conf")
+	conf, err := docs.File("examples/postgresql.conf")
 	if err != nil {
 		return err
 	}
-	hba, err := examples.File("pg_hba.conf")
+	hba, err := docs.File("examples/pg_hba.conf")
 	if err != nil {
 		return err
 	}

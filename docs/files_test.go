@@ -1,0 +1,32 @@
+package docs
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestCommands(t *testing.T) {
+	const page = "moving-from-heartbeat.md"
+	there, err := Commands(page, "drop-in")
+	if err != nil {
+		t.Fatal(err)
+	}
+	back, err := Commands(page, "drop-in-back")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, blocks := range map[string][]string{"there": there, "back": back} {
+		all := strings.Join(blocks, "")
+		for _, want := range []string{"maintenance-mode=true", "provider=", "crm_resource --refresh", "maintenance-mode=false"} {
+			if !strings.Contains(all, want) {
+				t.Errorf("%s: no %q in the commands:\n%s", name, want, all)
+			}
+		}
+		if strings.Contains(all, "```") {
+			t.Errorf("%s: a fence is in the commands", name)
+		}
+	}
+	if _, err := Commands(page, "no-such-tag"); err == nil {
+		t.Error("a tag that is not there is no error")
+	}
+}
