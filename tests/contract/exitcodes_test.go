@@ -1,0 +1,333 @@
+package contract
+
+import (
+	"os"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// fault is something that is missing or wrong, by itself harmless to a server
+// that runs.
+type fault struct {
+	name string
+	// params replace those of the resource.
+	params params
+	// spoil does to the node what parameters cannot; after the server was started where it is.
+	spoil func(t *testing.T, s *server)
+	// start is the code that start must give.
+	start int
+	// modes are those in which the fault is one, all if empty.
+	modes []string
+	// stopped marks faults that have no meaning for a server that runs: the
+	// parameters name another one.
+	stopped bool
+	// says has words that the reason must have: what is wrong.
+	says string
+}
+
+// modes are the ways a resource can be configured.
+var modes = map[string]func(*server) params{
+	"none": (*server).params,
+	"sync": (*server).replicated,
+	"slave": func(s *server) params {
+		return s.replicated().with(params{"rep_mode": "slave"})
+	},
+}
+
+// faults is the table: each row is tested against a server that is stopped and
+// against one that runs, in every mode that it concerns.
+var faults = []fault{
+	// What is not installed.
+	{name: "user missing", params: params{"pgdba": "no_such_user"}, start: notInstalled, says: "no_such_user"},
+	{name: "pg_ctl missing", params: params{"pgctl": "/nonexistent/bin/pg_ctl"}, start: notInstalled, says: "/nonexistent/bin/pg_ctl"},
+	{name: "pg_ctl is a directory", params: params{"pgctl": "/usr"}, start: notInstalled, says: "/usr"},
+	{name: "pg_ctl without the server", params: params{"pgctl": "/bin/true"}, start: notInstalled, says: "/bin"},
+	{name: "data directory missing", params: params{"pgdata": "/nonexistent/data"}, start: notInstalled, says: "/nonexistent/data", stopped: true},
+	{name: "data directory is a file", params: params{"pgdata": "/etc/passwd"}, start: notInstalled, says: "/etc/passwd", stopped: true},
+	{name: "data directory is another one", params: params{"pgdata": "/etc"}, start: notInstalled, says: "/etc", stopped: true},
+	{name: "configuration file elsewhere", params: params{"config": "/nonexistent/postgresql.conf"}, start: notInstalled, says: "/nonexistent/postgresql.conf"},
+	{name: "configuration file removed", spoil: removeConfig, start: notInstalled, says: "postgresql.conf"},
+	{name: "PG_VERSION removed", spoil: func(t *testing.T, s *server) { remove(t, s.data+"/PG_VERSION") }, start: notInstalled, says: "PG_VERSION"},
+
+	// What may not be used.
+	{name: "data directory of another user", spoil: func(t *testing.T, s *server) { command(t, "chown", "-R", "root:root", s.data) }, start: noPermission, says: "chown"},
+	{name: "another user than the owner", params: params{"pgdba": "nobody"}, start: noPermission, says: "nobody"},
+	{name: "data directory not writable", spoil: func(t *testing.T, s *server) { command(t, "chmod", "0500", s.data) }, start: noPermission, says: "writable"},
+
+	// Parameters that make no sense.
+	{name: "rep_mode unknown", params: params{"rep_mode": "semisync"}, start: notConfigured, says: "semisync"},
+	{name: "pgport no number", params: params{"pgport": "five"}, start: notConfigured, says: "pgport"},
+	{name: "pgport out of range", params: params{"pgport": "70000"}, start: notConfigured, says: "pgport"},
+	{name: "stop_escalate negative", params: params{"stop_escalate": "-1"}, start: notConfigured, says: "stop_escalate"},
+	{name: "stop_escalate no number", params: params{"stop_escalate": "soon"}, start: notConfigured, says: "stop_escalate"},
+	{name: "a boolean that is none", params: params{"check_wal_receiver": "maybe"}, start: notConfigured, says: "check_wal_receiver"},
+	{name: "rejoin unknown", params: params{"rejoin": "somehow"}, start: notConfigured, says: "somehow"},
+
+	// Parameters that contradict each other.
+	{name: "password without user", params: params{"monitor_password": "s3cr3t-word"}, start: notConfigured, says: "monitor_user"},
+	{name: "external standbys without sync", params: params{"external_standby_node_list": "far"}, start: notConfigured, says: "external_standby_node_list", modes: []string{"none", "slave"}},
+	{name: "slot name with capitals", params: params{"replication_slot_name": "Slot-1"}, start: notConfigured, says: "replication_slot_name", modes: []string{"sync"}},
+	{name: "node_list empty", params: params{"node_list": ""}, start: notConfigured, says: "node_list", modes: []string{"sync"}},
+	{name: "master_ip empty", params: params{"master_ip": ""}, start: notConfigured, says: "master_ip", modes: []string{"sync", "slave"}},
+}
+
+func (f fault) concerns(mode string) bool {
+	return len(f.modes) == 0 || slices.Contains(f.modes, mode)
+}
+
+func removeConfig(t *testing.T, s *server) { remove(t, s.config) }
+
+func remove(t *testing.T, path string) {
+	t.Helper()
+	if err := os.RemoveAll(path); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A stopped server is stopped, whatever else is wrong: probes on a node that was
+// never prepared must say so, and stop must not get the node fenced.
+func TestFaultsStopped(t *testing.T) {
+	for mode, base := range modes {
+		for _, f := range faults {
+			if !f.concerns(mode) {
+				continue
+			}
+			t.Run(mode+"/"+f.name, func(t *testing.T) {
+				t.Parallel()
+				s := newServer(t)
+				p := base(s).with(f.params)
+				if f.spoil != nil {
+					f.spoil(t, s)
+				}
+				probe(p).want(t, notRunning)
+				monitor(p).want(t, notRunning)
+				action("status", p).want(t, notRunning)
+				action("stop", p).want(t, ok)
+				if mode == "sync" {
+					// A dead primary is demoted already.
+					action("demote", p).want(t, ok)
+				}
+				o := action("start", p).want(t, f.start)
+				f.explained(t, o)
+				s.mustBeGone(t)
+				action("stop", p).want(t, ok)
+			})
+		}
+	}
+}
+
+func (f fault) explained(t *testing.T, o outcome) {
+	t.Helper()
+	if !strings.Contains(o.reason(), f.says) {
+		t.Errorf("the reason %q does not tell of %q", o.reason(), f.says)
+	}
+}
+
+// A server that runs is ended by stop, whatever is missing, and 0 means it.
+func TestFaultsRunning(t *testing.T) {
+	for mode, base := range modes {
+		for _, f := range faults {
+			if !f.concerns(mode) || f.stopped {
+				continue
+			}
+			t.Run(mode+"/"+f.name, func(t *testing.T) {
+				t.Parallel()
+				s := newServer(t)
+				action("start", base(s)).must(t, ok)
+				p := base(s).with(f.params)
+				if f.spoil != nil {
+					f.spoil(t, s)
+				}
+				if f.start == notConfigured {
+					f.explained(t, monitor(p).want(t, notConfigured))
+				} else if o := monitor(p).run(t); o.code == notRunning {
+					t.Errorf("monitor: a server that runs is not stopped: %v", o)
+				}
+				action("stop", p).want(t, ok)
+				s.mustBeGone(t)
+				monitor(p).want(t, notRunning)
+			})
+		}
+	}
+}
+
+// validate-all at level 0 looks at the parameters and the user alone, at level 10
+// at the node too.
+func TestValidateAll(t *testing.T) {
+	for mode, base := range modes {
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			s := newServer(t)
+			good := action("validate-all", base(s))
+			thorough := good
+			thorough.env = []string{"OCF_CHECK_LEVEL=10"}
+			good.want(t, ok)
+			thorough.want(t, ok)
+			for _, f := range faults {
+				if !f.concerns(mode) || f.spoil != nil {
+					continue
+				}
+				t.Run(f.name, func(t *testing.T) {
+					quick, full := good, thorough
+					quick.params, full.params = base(s).with(f.params), base(s).with(f.params)
+					f.explained(t, full.want(t, f.start))
+					switch {
+					case f.start == notConfigured, f.name == "user missing":
+						quick.want(t, f.start)
+					default:
+						quick.want(t, ok)
+					}
+				})
+			}
+		})
+	}
+}
+
+// The life of a server in each mode, as the cluster sees it.
+func TestRoles(t *testing.T) {
+	for mode, base := range modes {
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			s := newServer(t)
+			p := base(s)
+			roles := mode == "sync"
+			pick := func(yes, no int) int {
+				if roles {
+					return yes
+				}
+				return no
+			}
+			all := func(code int) {
+				t.Helper()
+				monitor(p).want(t, code)
+				probe(p).want(t, code)
+				action("status", p).want(t, code)
+			}
+
+			all(notRunning)
+			action("stop", p).want(t, ok)
+			action("notify", p).want(t, ok)
+			action("demote", p).want(t, pick(ok, unimplemented))
+			action("promote", p).want(t, pick(generic, unimplemented))
+			all(notRunning)
+
+			action("start", p).must(t, ok)
+			first := s.postmaster(t)
+			all(ok)
+			action("start", p).want(t, ok)
+			action("notify", p).want(t, ok)
+			action("demote", p).want(t, pick(ok, unimplemented))
+			if now := s.postmaster(t); now != first {
+				t.Errorf("the postmaster was %d and is %d: nothing here should restart it", first, now)
+			}
+
+			action("promote", p).want(t, pick(ok, unimplemented))
+			all(pick(promoted, ok))
+			action("promote", p).want(t, pick(ok, unimplemented))
+			if now := s.postmaster(t); now != first {
+				t.Errorf("the postmaster was %d and is %d: a promotion does not restart it", first, now)
+			}
+			if roles {
+				s.exec(t, "create table proof (i int)")
+				// Starting what is promoted would have to demote it; the cluster never asks for that.
+				action("start", p).want(t, generic)
+				action("demote", p).want(t, ok)
+				all(ok)
+				action("demote", p).want(t, ok)
+				action("promote", p).want(t, ok)
+				all(promoted)
+				s.exec(t, "insert into proof values (1)")
+			}
+
+			action("stop", p).want(t, ok)
+			s.mustBeGone(t)
+			all(notRunning)
+			action("stop", p).want(t, ok)
+		})
+	}
+}
+
+// Without the mode's directory, which the reference agent misses (mode slave).
+func TestDirectoriesMade(t *testing.T) {
+	for mode, base := range modes {
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			s := newServer(t)
+			remove(t, s.tmp)
+			remove(t, s.socket)
+			action("start", base(s)).must(t, ok)
+			monitor(base(s)).want(t, ok)
+			action("stop", base(s)).want(t, ok)
+		})
+	}
+}
+
+// What the agent sets it must find unset: a value from elsewhere would keep it
+// from releasing or holding commits.
+func TestForeignSynchronousStandbyNames(t *testing.T) {
+	const line = "synchronous_standby_names = 'somebody'\n"
+	for name, set := range map[string]func(t *testing.T, s *server) params{
+		"postgresql.conf": func(t *testing.T, s *server) params {
+			s.configure(t, line)
+			return nil
+		},
+		"an included file": func(t *testing.T, s *server) params {
+			writeFile(t, s.data+"/more.conf", line, 0o644)
+			s.configure(t, "include 'more.conf'\n")
+			return nil
+		},
+		"ALTER SYSTEM": func(t *testing.T, s *server) params {
+			writeFile(t, s.data+"/postgresql.auto.conf", line, 0o644)
+			return nil
+		},
+		"start_opt": func(t *testing.T, s *server) params {
+			return params{"start_opt": "-c synchronous_standby_names=somebody"}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newServer(t)
+			p := s.replicated().with(set(t, s))
+			o := action("start", p).run(t)
+			// What postgresql.conf says is overridden by the agent's file, which it includes at the end.
+			if o.code == ok {
+				var value string
+				if err := s.connect(t).QueryRow(t.Context(), "show synchronous_standby_names").Scan(&value); err != nil || value != "" {
+					t.Errorf("start succeeded with synchronous_standby_names = %q (%v)", value, err)
+				}
+			} else if o.code != notConfigured || !strings.Contains(o.reason(), "synchronous_standby_names") {
+				t.Errorf("start: want code %d and a reason: %v", notConfigured, o)
+			}
+			action("stop", p).want(t, ok)
+			s.mustBeGone(t)
+		})
+	}
+}
+
+// The program as such.
+func TestUsage(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	p := s.params()
+	action("no_cmd", p).want(t, unimplemented)
+	action("migrate_to", p).want(t, unimplemented)
+	action("", p).want(t, generic)
+	for _, name := range []string{"meta-data", "usage", "methods"} {
+		if o := action(name, p).want(t, ok); len(o.stdout) < 50 {
+			t.Errorf("%s says little: %v", name, o)
+		}
+	}
+	for _, name := range []string{"start", "stop", "monitor", "promote", "demote", "notify", "validate-all", "meta-data", "reload-agent", "status", "methods", "usage"} {
+		if o := action("methods", p).run(t); !hasWord(o.stdout, name) {
+			t.Errorf("methods does not name %s: %s", name, o.stdout)
+		}
+	}
+	// OCF: "further arguments are ignored".
+	more := monitor(p)
+	more.args = []string{"something", "--else"}
+	more.want(t, notRunning)
+	if out := command(t, agent, "--version"); !strings.Contains(out, "pgsql") && !strings.ContainsAny(out, "0123456789") {
+		t.Errorf("--version: %q", out)
+	}
+}
