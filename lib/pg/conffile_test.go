@@ -120,6 +120,7 @@ func FuzzIncludeLines(f *testing.F) {
 
 // What QuoteConf writes is what the server reads.
 func TestQuoteConf(t *testing.T) {
+	t.Parallel()
 	value := `a'b\c "d" # \n é` + "\ttab" + `\\'`
 	s := newServer(t, "archive_cleanup_command = "+QuoteConf(value)+" # comment")
 	startServer(t, s)

@@ -142,6 +142,7 @@ func TestConnectPassword(t *testing.T) {
 
 // What a server that cannot serve us says is told apart.
 func TestConnectErrors(t *testing.T) {
+	t.Parallel()
 	s := newServer(t, "superuser_reserved_connections = 0", "max_connections = 5", "max_wal_senders = 0", "log_min_messages = fatal")
 	startServer(t, s)
 	var held []*Conn
@@ -195,6 +196,7 @@ func TestConnectErrors(t *testing.T) {
 }
 
 func TestConnectStarting(t *testing.T) {
+	t.Parallel()
 	primary := newServer(t)
 	startServer(t, primary)
 	standby := newStandby(t, primary, "n2", "recovery_min_apply_delay = '1h'")
@@ -228,6 +230,7 @@ func TestConnectStarting(t *testing.T) {
 // The pinned search_path keeps a role's objects out of our queries, and not out
 // of the administrator's.
 func TestSearchPath(t *testing.T) {
+	t.Parallel()
 	s := newServer(t)
 	startServer(t, s)
 	c := connect(t, s)
@@ -251,6 +254,7 @@ func TestSearchPath(t *testing.T) {
 }
 
 func TestQuoteLiteral(t *testing.T) {
+	t.Parallel()
 	s := newServer(t, "standard_conforming_strings = off", "escape_string_warning = off")
 	startServer(t, s)
 	for _, v := range []string{"", "plain", "it's", `back\slash`, `\'; DROP`, "é\n"} {
@@ -261,6 +265,7 @@ func TestQuoteLiteral(t *testing.T) {
 }
 
 func TestSlots(t *testing.T) {
+	t.Parallel()
 	s := newServer(t)
 	startServer(t, s)
 	c := connect(t, s)
@@ -293,6 +298,7 @@ func TestSlots(t *testing.T) {
 }
 
 func TestStopsOwnPort(t *testing.T) {
+	t.Parallel()
 	// postmaster.pid knows better than the parameters.
 	s := newServer(t)
 	startServer(t, s)

@@ -83,6 +83,7 @@ func compareControl(t *testing.T, got ControlData, said string) {
 // Every state a server passes through, compared with this machine's
 // pg_controldata; with -update they become the golden files.
 func TestControlLive(t *testing.T) {
+	t.Parallel()
 	primary := newServer(t, "wal_log_hints = on")
 	check := func(s *Server, name string) ControlData {
 		t.Helper()

@@ -58,6 +58,7 @@ func endOfWAL(t *testing.T, s *Server, fetch FetchSegment) WALEnd {
 }
 
 func TestEndOfWALCrashed(t *testing.T) {
+	t.Parallel()
 	s := newServer(t)
 	startServer(t, s)
 	_ = sql(t, s, "CREATE TABLE public.t (i int, x text)")
@@ -115,6 +116,7 @@ func TestEndOfWALCrashed(t *testing.T) {
 }
 
 func TestEndOfWALMissing(t *testing.T) {
+	t.Parallel()
 	s := newServer(t)
 	startServer(t, s)
 	crash(t, s)
@@ -133,6 +135,7 @@ func TestEndOfWALMissing(t *testing.T) {
 // A standby follows its primary's successor; everything about timelines shows
 // on it, on the new primary, and on the old one that went on alone.
 func TestTimelines(t *testing.T) {
+	t.Parallel()
 	primary, standby := pair(t)
 	_ = sql(t, primary, "CREATE TABLE public.t (i int)")
 	third := newStandby(t, primary, "n3")
@@ -260,6 +263,7 @@ func follow(t *testing.T, s, upstream *Server) {
 // Segments that only an archive has count, and an archive's whole segment mends
 // a torn one.
 func TestEndOfWALArchive(t *testing.T) {
+	t.Parallel()
 	s := newServer(t)
 	startServer(t, s)
 	for range 3 {
@@ -329,6 +333,7 @@ func tear(t *testing.T, path string, at int64) {
 // A record cut by a crash in the middle of a page is given up by the server,
 // which goes on in the next page; the reader goes on with it.
 func TestEndOfWALOverwritten(t *testing.T) {
+	t.Parallel()
 	s := newServer(t)
 	startServer(t, s)
 	_ = sql(t, s, "CREATE TABLE public.t (x text); CHECKPOINT")

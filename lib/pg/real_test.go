@@ -43,7 +43,7 @@ var sharedTemplate template
 
 func (tp *template) get(ctx context.Context, pgUser proc.User) (string, error) {
 	tp.once.Do(func() {
-		base, err := os.MkdirTemp("", "pgtemplate")
+		base, err := os.MkdirTemp(memoryDir(), "pgtemplate")
 		if err != nil {
 			tp.err = err
 			return
@@ -60,6 +60,15 @@ func (tp *template) get(ctx context.Context, pgUser proc.User) (string, error) {
 		tp.err = err
 	})
 	return tp.dir, tp.err
+}
+
+// memoryDir is where clusters are made: in memory if that is possible, since
+// copying one is most of a test's time.
+func memoryDir() string {
+	if st, err := os.Stat("/dev/shm"); err == nil && st.IsDir() {
+		return "/dev/shm"
+	}
+	return ""
 }
 
 func testContext(t *testing.T) context.Context {
@@ -108,7 +117,7 @@ func newServer(t *testing.T, conf ...string) *Server {
 
 func emptyServer(t *testing.T, u proc.User) *Server {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "pg") // short: a socket's path has 107 bytes
+	dir, err := os.MkdirTemp(memoryDir(), "pg") // short: a socket's path has 107 bytes
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -138,7 +147,7 @@ func tail(b []byte, n int) string {
 
 func configure(t *testing.T, s *Server, conf ...string) {
 	t.Helper()
-	text := fmt.Sprintf("\nport = %d\nunix_socket_directories = '%s'\nlisten_addresses = '127.0.0.1'\nfsync = off\nshared_buffers = 8MB\n"+
+	text := fmt.Sprintf("\nport = %d\nunix_socket_directories = '%s'\nlisten_addresses = '127.0.0.1'\nfsync = off\ndynamic_shared_memory_type = mmap\nshared_buffers = 8MB\n"+
 		"max_connections = 20\nmax_wal_size = 32MB\nmin_wal_size = 2MB\nwal_keep_size = 64MB\n%s\n",
 		s.Port, filepath.Dir(s.Data), strings.Join(conf, "\n"))
 	f, err := os.OpenFile(filepath.Join(s.Data, "postgresql.conf"), os.O_APPEND|os.O_WRONLY, 0)

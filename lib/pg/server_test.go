@@ -13,6 +13,7 @@ import (
 )
 
 func TestStartStatusStop(t *testing.T) {
+	t.Parallel()
 	s := newServer(t)
 	began := time.Now()
 	startServer(t, s)
@@ -63,6 +64,7 @@ func TestStartStatusStop(t *testing.T) {
 
 // A CPU-bound backend looks at nothing and outlives its postmaster.
 func TestStopOrphans(t *testing.T) {
+	t.Parallel()
 	s := newServer(t)
 	startServer(t, s)
 	busy := busyBackend(t, s)
@@ -102,6 +104,7 @@ func busyBackend(t *testing.T, s *Server) int {
 }
 
 func TestStartOverOrphans(t *testing.T) {
+	t.Parallel()
 	s := newServer(t)
 	startServer(t, s)
 	busy := busyBackend(t, s)
@@ -123,6 +126,7 @@ func TestStartOverOrphans(t *testing.T) {
 
 // Everything but the kernel is missing.
 func TestStopNeedsNothing(t *testing.T) {
+	t.Parallel()
 	s := newServer(t)
 	startServer(t, s)
 	stop := &Server{Data: s.Data, PgCtl: "/nonexistent/pg_ctl", Config: "/nonexistent/postgresql.conf"}
@@ -143,6 +147,7 @@ func TestStopNeedsNothing(t *testing.T) {
 }
 
 func TestStopDataRemoved(t *testing.T) {
+	t.Parallel()
 	s := newServer(t)
 	startServer(t, s)
 	if err := os.RemoveAll(s.Data); err != nil {
@@ -158,8 +163,10 @@ func TestStopDataRemoved(t *testing.T) {
 }
 
 func TestStopEscalates(t *testing.T) {
+	t.Parallel()
 	for _, who := range []string{"postmaster", "checkpointer"} {
 		t.Run(who, func(t *testing.T) {
+			t.Parallel()
 			s := newServer(t)
 			startServer(t, s)
 			pid := processes(t, s).Postmaster
@@ -181,6 +188,7 @@ func TestStopEscalates(t *testing.T) {
 
 // A deadline nearer than the escalation still ends in a stopped server.
 func TestStopFitsDeadline(t *testing.T) {
+	t.Parallel()
 	s := newServer(t)
 	startServer(t, s)
 	for _, pid := range processes(t, s).All() {
@@ -199,6 +207,7 @@ func TestStopFitsDeadline(t *testing.T) {
 // Another server, a stale file and a process with our directory in its
 // arguments are not us.
 func TestProcessesOfOthers(t *testing.T) {
+	t.Parallel()
 	other := newServer(t)
 	startServer(t, other)
 	s := newServer(t)
@@ -220,6 +229,7 @@ func TestProcessesOfOthers(t *testing.T) {
 }
 
 func TestProcessesBySymlink(t *testing.T) {
+	t.Parallel()
 	s := newServer(t)
 	startServer(t, s)
 	link := filepath.Join(filepath.Dir(s.Data), "link")
@@ -232,6 +242,7 @@ func TestProcessesBySymlink(t *testing.T) {
 }
 
 func TestStartFails(t *testing.T) {
+	t.Parallel()
 	t.Run("bad setting", func(t *testing.T) {
 		s := newServer(t, "no_such_setting = 1")
 		err := s.Start(testContext(t))
@@ -264,6 +275,7 @@ func TestStartFails(t *testing.T) {
 }
 
 func TestConfigOutsideData(t *testing.T) {
+	t.Parallel()
 	s := newServer(t)
 	etc := filepath.Join(filepath.Dir(s.Data), "etc dir's")
 	if err := os.Mkdir(etc, 0o755); err != nil {

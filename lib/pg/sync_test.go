@@ -48,6 +48,7 @@ func setSync(t *testing.T, s *Server, names string) {
 }
 
 func TestConfirmCommitsWait(t *testing.T) {
+	t.Parallel()
 	primary, standby := pair(t)
 	setSync(t, primary, `"n2"`)
 	began := time.Now()
@@ -106,6 +107,7 @@ func TestConfirmCommitsWait(t *testing.T) {
 // A stopped checkpointer cannot have read anything: no proof while it sleeps
 // through the switch, however long its settings have been in force elsewhere.
 func TestConfirmNeedsCheckpointer(t *testing.T) {
+	t.Parallel()
 	primary, standby := pair(t)
 	checkpointer := status(t, primary).CheckpointerID
 	if err := syscall.Kill(checkpointer, syscall.SIGSTOP); err != nil {
@@ -152,6 +154,7 @@ func TestConfirmNeedsCheckpointer(t *testing.T) {
 // During a spread checkpoint the checkpointer reads the configuration between
 // two writes; a busy one is proven by either way.
 func TestConfirmDuringCheckpoint(t *testing.T) {
+	t.Parallel()
 	s := newServer(t, "checkpoint_completion_target = 0.9", "checkpoint_timeout = 30s", "max_wal_size = 4GB")
 	startServer(t, s)
 	_ = sql(t, s, "CREATE TABLE public.filler AS SELECT i, repeat('x', 500) FROM generate_series(1, 2000) i")
@@ -172,6 +175,7 @@ func TestConfirmDuringCheckpoint(t *testing.T) {
 }
 
 func TestSettingProblem(t *testing.T) {
+	t.Parallel()
 	s := newServer(t)
 	startServer(t, s)
 	setSync(t, s, "")

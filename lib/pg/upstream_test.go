@@ -62,6 +62,7 @@ func FuzzParseConninfo(f *testing.F) {
 }
 
 func TestUpstream(t *testing.T) {
+	t.Parallel()
 	primary, standby := pair(t)
 	setHBA(t, primary, "local all all peer", "host replication replicator 127.0.0.1/32 scram-sha-256")
 	_ = sql(t, primary, "CREATE ROLE replicator LOGIN REPLICATION PASSWORD 'x y'")
@@ -129,6 +130,7 @@ func TestUpstream(t *testing.T) {
 }
 
 func TestRestoreCommand(t *testing.T) {
+	t.Parallel()
 	s := newServer(t)
 	ctl, err := s.Control()
 	if err != nil {
