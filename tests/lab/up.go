@@ -75,12 +75,8 @@ func options(c *cli.Context) (cluster.Options, error) {
 	default:
 		return o, fmt.Errorf("no disk %q: use tmpfs or loop", d)
 	}
-	if o.Bin == "" {
-		self, err := os.Executable()
-		if err != nil {
-			return o, err
-		}
-		o.Bin = filepath.Dir(self)
+	if o.Bin, err = binDir(c); err != nil {
+		return o, err
 	}
 	for _, kv := range c.StringSlice("set") {
 		k, v, ok := cut(kv)
@@ -90,6 +86,15 @@ func options(c *cli.Context) (cluster.Options, error) {
 		o.Variables[k] = v
 	}
 	return o, nil
+}
+
+// binDir is where our built agents are: beside the lab's own binary.
+func binDir(c *cli.Context) (string, error) {
+	if d := c.String("bin"); d != "" {
+		return d, nil
+	}
+	self, err := os.Executable()
+	return filepath.Dir(self), err
 }
 
 // open finds the lab a verb is about.

@@ -1,6 +1,8 @@
 package cluster
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -64,11 +66,7 @@ func (c *Cluster) files(o Options, node string, i int) (map[string]string, error
 		}
 		f[helperPath] = helper
 	}
-	for bin, path := range map[string]string{
-		"pgsql":      "/usr/lib/ocf/resource.d/pgrex/pgsql",
-		"cloudip":    "/usr/lib/ocf/resource.d/pgrex/cloudip",
-		"fence_ipmi": "/usr/sbin/fence_ipmi",
-	} {
+	for bin, path := range agentPaths() {
 		b, err := os.ReadFile(filepath.Join(o.Bin, bin))
 		switch {
 		case err == nil:
@@ -78,6 +76,41 @@ func (c *Cluster) files(o Options, node string, i int) (map[string]string, error
 		}
 	}
 	return f, nil
+}
+
+// agentPaths says where our agents go on a node, by the names of the binaries.
+func agentPaths() map[string]string {
+	return map[string]string{
+		"pgsql":      "/usr/lib/ocf/resource.d/pgrex/pgsql",
+		"cloudip":    "/usr/lib/ocf/resource.d/pgrex/cloudip",
+		"fence_ipmi": "/usr/sbin/fence_ipmi",
+	}
+}
+
+// UpdateAgents replaces our agents on the running nodes by those in bin.
+func (c *Cluster) UpdateAgents(ctx context.Context, bin string) error {
+	for name, path := range agentPaths() {
+		b, err := os.ReadFile(filepath.Join(bin, name))
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		err = c.each(func(n string) error {
+			// Beside it first: one may be running.
+			res, err := c.ExecInput(ctx, n, string(b), "sh", "-c",
+				`mkdir -p "${0%/*}" && cat >"$0.new" && chmod 755 "$0.new" && mv "$0.new" "$0"`, path)
+			if err == nil && res.ExitCode != 0 {
+				err = errors.New(res.Message())
+			}
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("cannot put %s onto a node: %w", name, err)
+		}
+	}
+	return nil
 }
 
 func (c *Cluster) prepareLogs(node string) error {

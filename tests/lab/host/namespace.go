@@ -159,3 +159,6 @@ func start(p Program) (*os.Process, error) {
 	}
 	return proc, err
 }
+
+// Become replaces this process by a program, which gets our terminal.
+func Become(args, env []string) error { return syscall.Exec(args[0], args, env) }
