@@ -142,7 +142,8 @@ func TestFaultsRunning(t *testing.T) {
 				if f.start == notConfigured {
 					f.explained(t, monitor(p).want(t, notConfigured))
 				} else if o := monitor(p).run(t); o.code == notRunning {
-					t.Errorf("monitor: a server that runs is not stopped: %v", o)
+					// It may have ended by itself, without access to its files.
+					s.mustBeGone(t)
 				}
 				action("stop", p).want(t, ok)
 				s.mustBeGone(t)
