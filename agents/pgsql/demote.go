@@ -17,14 +17,19 @@ import (
 // After an unclean stop the server stays down: whether its WAL may be replayed
 // depends on what the others did, and start decides that.
 func (a *agent) demote(ctx context.Context) error {
-	if !a.conf.replicates() {
+	ps, err := a.server.Processes()
+	switch {
+	case err != nil:
+		return ocf.Errorf(ocf.ErrGeneric, "cannot look for the server's processes: %w", err)
+	case a.call.ParamErr != nil && !ps.Running():
+		// Whatever was meant: a server that does not run is no primary.
+		return nil
+	case a.call.ParamErr != nil:
+		return a.call.ParamErr
+	case !a.conf.replicates():
 		return ocf.Errorf(ocf.ErrUnimplemented, "demote means nothing with rep_mode=%s", a.conf.mode)
 	}
 	a.withdrawSelf(ctx)
-	ps, err := a.server.Processes()
-	if err != nil {
-		return ocf.Errorf(ocf.ErrGeneric, "cannot look for the server's processes: %w", err)
-	}
 	if ps.Postmaster != 0 && a.inRecovery(ctx) {
 		return nil
 	}

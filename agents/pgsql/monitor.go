@@ -32,7 +32,7 @@ func (a *agent) monitor(ctx context.Context) error {
 	if err := a.conf.check(a.call); err != nil {
 		return err
 	}
-	conn, err := a.connectPatiently(ctx)
+	conn, err := a.connectPatiently(ctx, a.startingAsStandby)
 	if err != nil {
 		return a.monitorSilent(ps, err)
 	}
@@ -53,6 +53,7 @@ func (a *agent) monitor(ctx context.Context) error {
 // monitorDead answers when no postmaster is there. Children that outlived it
 // still hold the shared memory and may serve stale reads: that is not stopped.
 func (a *agent) monitorDead(ctx context.Context, ps pg.Processes) error {
+	ps = a.lookAgain(ctx, ps)
 	if ps.Running() {
 		return ocf.Errorf(a.failed(), "the postmaster is gone but %s of %s still run: they are ended by stop", ps, a.conf.data)
 	}
@@ -60,6 +61,31 @@ func (a *agent) monitorDead(ctx context.Context, ps pg.Processes) error {
 		a.revoke(ctx)
 	}
 	return ocf.Status(ocf.NotRunning)
+}
+
+// dyingPatience is how long a process that was killed may still count as attached
+// to shared memory while nothing else of it is left.
+const dyingPatience = 300 * time.Millisecond
+
+// lookAgain gives the kernel a moment to finish with processes that died just now.
+func (a *agent) lookAgain(ctx context.Context, ps pg.Processes) pg.Processes {
+	ctx, cancel := context.WithTimeout(ctx, dyingPatience)
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for ps.Unseen > 0 && len(ps.All()) == 0 {
+		select {
+		case <-ctx.Done():
+			return ps
+		case <-tick.C:
+		}
+		now, err := a.server.Processes()
+		if err != nil {
+			return ps
+		}
+		ps = now
+	}
+	return ps
 }
 
 // failed is the code for a server that is there and broken: FailedPromoted when
@@ -72,8 +98,9 @@ func (a *agent) failed() ocf.Code {
 }
 
 // connectPatiently connects to a server that is there, trying again while it is
-// only busy with starting, for at most half of the action's time.
-func (a *agent) connectPatiently(ctx context.Context) (*pg.Conn, error) {
+// only busy with starting, for at most half of the action's time. enough, if not
+// nil, ends that earlier: monitor need not wait for a standby to know what it is.
+func (a *agent) connectPatiently(ctx context.Context, enough func() bool) (*pg.Conn, error) {
 	ctx, cancel := reserve(ctx, a.call.Timeout/2)
 	defer cancel()
 	tick := time.NewTicker(50 * time.Millisecond)
@@ -83,7 +110,7 @@ func (a *agent) connectPatiently(ctx context.Context) (*pg.Conn, error) {
 		if err == nil || pg.IsTooMany(err) || pg.IsAuth(err) {
 			return conn, err
 		}
-		if pg.IsStarting(err) && a.startingAsStandby() {
+		if pg.IsStarting(err) && enough != nil && enough() {
 			return nil, err
 		}
 		select {

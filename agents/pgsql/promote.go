@@ -22,13 +22,13 @@ const (
 // promote makes this node's standby the primary, if the rules prove that it
 // holds every acknowledged commit and that no other node may still act.
 func (a *agent) promote(ctx context.Context) error {
-	if !a.conf.replicates() {
-		return ocf.Errorf(ocf.ErrUnimplemented, "promote means nothing with rep_mode=%s", a.conf.mode)
-	}
 	if err := a.conf.check(a.call); err != nil {
 		return err
 	}
-	conn, err := a.connectPatiently(ctx)
+	if !a.conf.replicates() {
+		return ocf.Errorf(ocf.ErrUnimplemented, "promote means nothing with rep_mode=%s", a.conf.mode)
+	}
+	conn, err := a.connectPatiently(ctx, nil)
 	if err != nil {
 		return ocf.Errorf(ocf.ErrGeneric, "not promoted: the server does not answer: %w", err)
 	}

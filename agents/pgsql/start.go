@@ -54,7 +54,11 @@ func (a *agent) startRunning(ctx context.Context) error {
 	if a.conf.mode == modeNone {
 		return a.ready(ctx)
 	}
-	conn, err := a.connectPatiently(ctx)
+	conn, err := a.connectPatiently(ctx, nil)
+	if pg.IsTooMany(err) && a.startingAsStandby() {
+		a.log.Warn("the standby runs and has no connection to spare; the next monitor does the rest", "error", err)
+		return nil
+	}
 	if err != nil {
 		return ocf.Errorf(ocf.ErrGeneric, "the server runs but does not answer: %w", err)
 	}
@@ -94,7 +98,7 @@ func (a *agent) startReplicating(ctx context.Context, ps pg.Processes) error {
 	if err := a.startAndWait(ctx); err != nil {
 		return err
 	}
-	conn, err := a.connectPatiently(ctx)
+	conn, err := a.connectPatiently(ctx, nil)
 	if err != nil {
 		return ocf.Errorf(ocf.ErrGeneric, "started, but the server does not answer: %w", err)
 	}

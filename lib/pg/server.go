@@ -110,7 +110,10 @@ func (s *Server) BinDir() (string, error) {
 		if target, err := filepath.EvalSymlinks(ctl); err == nil && isProgram(filepath.Join(filepath.Dir(target), "postgres")) {
 			return filepath.Dir(target), nil
 		}
-		return filepath.Dir(ctl), nil
+		if isProgram(filepath.Join(filepath.Dir(ctl), "postgres")) {
+			return filepath.Dir(ctl), nil
+		}
+		return "", fmt.Errorf("%w: there is no postgres beside %s", ErrNoPrograms, ctl)
 	}
 	if ctl != DefaultPgCtl {
 		return "", fmt.Errorf("%w: %s does not exist or cannot be executed", ErrNoPrograms, ctl)
