@@ -123,12 +123,22 @@ func (d *demo) failover(ctx context.Context, t writer.Target) error {
 			back = true
 			d.out.line(">>> %s is the primary", v.Primary())
 		}
-		return v.Healthy(d.cl.NodeNames()) && v.Primary() != old
+		// A server that refuses to come back will go on doing so.
+		return back && (v.Healthy(d.cl.NodeNames()) || refused(v))
 	})
 	if err != nil {
 		return err
 	}
 	return d.summary(ctx, t, e)
+}
+
+func refused(v cluster.View) bool {
+	for _, f := range v.Failures {
+		if strings.HasPrefix(f, "pgsql_start_0") {
+			return true
+		}
+	}
+	return false
 }
 
 // watch shows the cluster twice a second until done or the time is up.
@@ -165,10 +175,10 @@ func (d *demo) describe(v cluster.View) string {
 			role = "lost"
 		}
 		vip := ""
-		for id, letter := range map[string]string{cluster.IPPrimary: "W", cluster.IPStandby: "R"} {
-			for _, on := range v.On(id, "Started") {
+		for _, ip := range [][2]string{{cluster.IPPrimary, "W"}, {cluster.IPStandby, "R"}} {
+			for _, on := range v.On(ip[0], "Started") {
 				if on == n && online[n] {
-					vip += letter
+					vip += ip[1]
 				}
 			}
 		}
@@ -207,6 +217,10 @@ func (d *demo) summary(ctx context.Context, t writer.Target, e fault.Evidence) e
 	d.out.line("Acknowledged %d, in the table %d, lost %d, invented %d.\n", rep.Acknowledged, rep.Rows, len(rep.Lost), len(rep.Invented))
 	if err := printStatus(ctx, d.cl); err != nil {
 		return err
+	}
+	if v, err := d.cl.View(ctx); err == nil && refused(v) {
+		d.out.line("\nThe old primary had written what nobody else has and nobody was told of; it does not come back over")
+		d.out.line("that by itself. It is copied anew with pg_basebackup, then pcs resource cleanup.")
 	}
 	if d.keep {
 		d.lookAround()

@@ -186,11 +186,19 @@ func (r *Run) Heal(ctx context.Context, within time.Duration) error {
 		return err
 	}
 	first := within / 2
-	err := r.WaitHealthy(ctx, first)
-	if err == nil {
+	refused := ""
+	err := r.Wait(ctx, "health", first, func(v cluster.View) bool {
+		for _, f := range v.Failures {
+			if strings.HasPrefix(f, "pgsql_start_0") {
+				refused = f // the old failures were cleaned up: this is a new one
+			}
+		}
+		return refused != "" || v.Healthy(r.NodeNames())
+	})
+	if err == nil && refused == "" {
 		return nil
 	}
-	r.Log("not healthy by itself: %v", err)
+	r.Log("not healthy by itself: %v %s", err, refused)
 	if err := r.recopy(ctx); err != nil {
 		return fmt.Errorf("cannot copy the standby: %w", err)
 	}
