@@ -82,7 +82,7 @@ func (d *demo) run(ctx context.Context, o cluster.Options) error {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	t := appTarget(d.cl, network.VIPPrimary)
 	if err := writer.Prepare(ctx, t); err != nil {
 		return err

@@ -25,25 +25,25 @@ func newScreen(f *os.File) *screen {
 
 func (s *screen) line(format string, args ...any) {
 	s.end()
-	fmt.Fprintf(s.w, format+"\n", args...)
+	_, _ = fmt.Fprintf(s.w, format+"\n", args...)
 }
 
 func (s *screen) status(text string) {
 	if s.terminal {
-		fmt.Fprintf(s.w, "\r\x1b[K%s", text)
+		_, _ = fmt.Fprintf(s.w, "\r\x1b[K%s", text)
 		s.shown = true
 		return
 	}
 	if time.Since(s.last) >= time.Second {
 		s.last = time.Now()
-		fmt.Fprintln(s.w, text)
+		_, _ = fmt.Fprintln(s.w, text)
 	}
 }
 
 // end leaves the status where it is.
 func (s *screen) end() {
 	if s.shown {
-		fmt.Fprintln(s.w)
+		_, _ = fmt.Fprintln(s.w)
 		s.shown = false
 	}
 }

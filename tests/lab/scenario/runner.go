@@ -80,7 +80,7 @@ func (r *Runner) Play(ctx context.Context, list []Scenario) error {
 		if ctx.Err() != nil {
 			break
 		}
-		fmt.Fprintf(r.Out, "=== RUN   %s\n", s.Name)
+		r.printf("=== RUN   %s\n", s.Name)
 		r.report(r.one(ctx, s))
 		if r.Keep && len(r.failed) > 0 {
 			break
@@ -89,8 +89,7 @@ func (r *Runner) Play(ctx context.Context, list []Scenario) error {
 	if !r.Keep {
 		r.drop()
 	}
-	fmt.Fprintf(r.Out, "%d passed, %d failed\n", r.passed, len(r.failed))
-	fmt.Fprintf(r.Out, "took %.0fs\n", time.Since(begin).Seconds())
+	r.printf("took %.0fs\n%d passed, %d failed\n", time.Since(begin).Seconds(), r.passed, len(r.failed))
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -100,6 +99,8 @@ func (r *Runner) Play(ctx context.Context, list []Scenario) error {
 	return nil
 }
 
+func (r *Runner) printf(format string, args ...any) { _, _ = fmt.Fprintf(r.Out, format, args...) }
+
 func (r *Runner) report(res Result) {
 	word := "PASS"
 	if res.Err != nil {
@@ -108,10 +109,10 @@ func (r *Runner) report(res Result) {
 	} else {
 		r.passed++
 	}
-	fmt.Fprintf(r.Out, "--- %s: %s (%.1fs) gap=%.3f lost=%d\n", word, res.Name, res.Took.Seconds(), res.Gap.Seconds(), res.Lost)
+	r.printf("--- %s: %s (%.1fs) gap=%.3f lost=%d\n", word, res.Name, res.Took.Seconds(), res.Gap.Seconds(), res.Lost)
 	if res.Err != nil {
-		fmt.Fprintf(r.Out, "    %s: %s\n", res.Name, strings.ReplaceAll(res.Err.Error(), "\n", "; "))
-		fmt.Fprintf(r.Out, "    logs: %s\n", res.Logs)
+		r.printf("    %s: %s\n", res.Name, strings.ReplaceAll(res.Err.Error(), "\n", "; "))
+		r.printf("    logs: %s\n", res.Logs)
 	}
 }
 
@@ -162,7 +163,7 @@ func (r *Runner) drop() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if err := site.Demolish(ctx, r.lab.Name); err != nil {
-		fmt.Fprintln(r.Out, "cannot take the lab down:", err)
+		r.printf("cannot take the lab down: %v\n", err)
 	}
 	r.lab = nil
 }
@@ -215,7 +216,7 @@ func (r *Runner) play(ctx context.Context, s Scenario, log func(string, ...any),
 	if run.journals, err = os.MkdirTemp("", "pgrex-journal-"); err != nil {
 		return err
 	}
-	defer os.RemoveAll(run.journals)
+	defer func() { _ = os.RemoveAll(run.journals) }()
 	vip := run.Target(network.VIPPrimary)
 	if err := prepare(ctx, vip); err != nil {
 		return err

@@ -160,7 +160,7 @@ func Rows(ctx context.Context, t Target, first, last int64) ([]int64, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot connect to check: %w", err)
 	}
-	defer c.Close(context.WithoutCancel(ctx))
+	defer func() { _ = c.Close(context.WithoutCancel(ctx)) }()
 	// A sequential scan: a damaged index must not hide a row, or make one.
 	if _, err := c.Exec(ctx, "set enable_indexscan = off; set enable_bitmapscan = off; set enable_indexonlyscan = off"); err != nil {
 		return nil, err

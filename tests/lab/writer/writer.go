@@ -112,7 +112,7 @@ func Prepare(ctx context.Context, t Target) error {
 	if err != nil {
 		return fmt.Errorf("cannot connect to make the table: %w", err)
 	}
-	defer c.Close(context.WithoutCancel(ctx))
+	defer func() { _ = c.Close(context.WithoutCancel(ctx)) }()
 	_, err = c.Exec(ctx, `create table if not exists ledger (
 		id bigint primary key,
 		at timestamptz not null default clock_timestamp())`)
