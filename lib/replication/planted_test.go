@@ -18,36 +18,40 @@ var planted = []struct {
 	plant func(w *world)
 	// found is part of what the properties say about it.
 	found []string
+	// near is a seed shortly before one that finds it: a short cut for the unit
+	// tests and nothing more, the search goes on from there as far as it must.
+	near uint64
 }{
 	{"release before withdrawal", func(w *world) { w.rules.Standbys = releaseFirst },
-		[]string{"yet may be promoted", "opened as primary without"}},
+		[]string{"yet may be promoted", "opened as primary without"}, 79},
 	{"withdrawal not proven where it would be used", func(w *world) { w.rules.Standbys = forgetAtOnce },
-		[]string{"yet may be promoted", "opened as primary without"}},
+		[]string{"yet may be promoted", "opened as primary without"}, 79},
 	{"read-back from the local copy", func(w *world) { w.bugs.localReadBack = true },
-		[]string{"yet may be promoted", "opened as primary without", "can acknowledge too"}},
+		[]string{"yet may be promoted", "opened as primary without", "can acknowledge too"}, 1041},
 	{"memory taken for a right", func(w *world) { w.rules.Elect, w.rules.Promote = rememberedElect, rememberedPromote },
-		[]string{"opened as primary without", "though its WAL differs"}},
+		[]string{"opened as primary without", "though its WAL differs"}, 426},
 	{"LSNs compared as text", func(w *world) {
 		w.rules.Start, w.rules.Elect, w.rules.Promote = asText(r.Start), asText(r.Elect), asText(r.Promote)
-	}, []string{"opened as primary without", "though its WAL differs"}},
+	}, []string{"opened as primary without", "though its WAL differs"}, 0},
 	{"grant without proof", func(w *world) { w.bugs.blindProof = true },
-		[]string{"yet may be promoted", "opened as primary without"}},
+		[]string{"yet may be promoted", "opened as primary without"}, 41},
 	{"lost taken for down", func(w *world) {
 		w.rules.Standbys, w.rules.Promote = lostIsDown(r.Standbys), lostIsDown(r.Promote)
-	}, []string{"yet may be promoted", "opened as primary without"}},
+	}, []string{"yet may be promoted", "opened as primary without"}, 240},
 	{"a promotion outranks nothing", func(w *world) {
 		w.rules.Promote, w.rules.Standbys = smallSteps(r.Promote), smallSteps(r.Standbys)
-	}, []string{"no primary though all is repaired", "acknowledges nothing"}},
+	}, []string{"no primary though all is repaired", "acknowledges nothing"}, 1751},
 	{"a crashed primary's WAL is started over unseen", func(w *world) {
 		w.rules.Start = func(r.Observation) r.Decision { return r.Decision{Verdict: r.Done} }
-	}, []string{"though its WAL differs", "no primary though all is repaired"}},
+	}, []string{"though its WAL differs", "no primary though all is repaired"}, 180},
 }
 
 func TestPlantedBugsAreFound(t *testing.T) {
 	const seeds = 6000
 	for _, bug := range planted {
 		t.Run(bug.name, func(t *testing.T) {
-			for seed := range uint64(seeds) {
+			for i := range uint64(seeds) {
+				seed := (bug.near + i) % seeds
 				w := newWorld(2+int(seed%2), r.Sync)
 				bug.plant(w)
 				problem := schedule(w, seededChooser{rand.New(rand.NewPCG(seed, 99))}, 200)

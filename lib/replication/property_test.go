@@ -234,7 +234,7 @@ func setChecks(t *testing.T, n int) {
 func TestNothingAcknowledgedIsLost(t *testing.T) {
 	for _, count := range []int{2, 3} {
 		t.Run(fmt.Sprintf("%d nodes", count), func(t *testing.T) {
-			setChecks(t, 200*scale(t))
+			setChecks(t, 150*scale(t))
 			rapid.Check(t, func(t *rapid.T) {
 				w := newWorld(count, r.Sync)
 				if problem := schedule(w, rapidChooser{t}, 120); problem != "" {
@@ -248,12 +248,12 @@ func TestNothingAcknowledgedIsLost(t *testing.T) {
 // TestAcceptedLossHasAnExit: whatever an operator accepts and when, the cluster
 // comes back by itself once everything is repaired.
 func TestAcceptedLossHasAnExit(t *testing.T) {
-	seeded(t, 300, r.Sync, event{"accept", 4, accept})
+	seeded(t, 200, r.Sync, event{"accept", 4, accept})
 }
 
 // TestAsyncHasAnExit: in async mode commits may be lost, but not the service.
 func TestAsyncHasAnExit(t *testing.T) {
-	seeded(t, 300, r.Async)
+	seeded(t, 150, r.Async)
 }
 
 func seeded(t *testing.T, seeds uint64, mode r.Mode, more ...event) {
@@ -269,5 +269,5 @@ func seeded(t *testing.T, seeds uint64, mode r.Mode, more ...event) {
 
 // TestSeededSchedules runs many more schedules than rapid can in the same time.
 func TestSeededSchedules(t *testing.T) {
-	seeded(t, 1000, r.Sync)
+	seeded(t, 600, r.Sync)
 }

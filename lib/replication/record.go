@@ -46,9 +46,6 @@ func (r Record) Exists() bool { return r.Epoch != 0 }
 // Entitles reports whether node may succeed by this record.
 func (r Record) Entitles(node string) bool { return slices.Contains(r.Entitled, node) }
 
-// leaves reports whether node's right is being taken away.
-func (r Record) leaves(node string) bool { return slices.Contains(r.Leaving, node) }
-
 // Concerned are the nodes that may hold acknowledged commits nobody else has,
 // as far as this record can tell: the last primary, everybody entitled, and
 // everybody whose right is not yet proven gone.
