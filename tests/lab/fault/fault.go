@@ -53,7 +53,7 @@ func PowerOff(ctx context.Context, s *site.Site, node string) (Evidence, error) 
 	if len(ports) != 0 {
 		return e, fmt.Errorf("%s was powered off but is still plugged in: %v", node, ports)
 	}
-	e.Detail = fmt.Sprintf("links taken away first, first process %d gone, done after %v", before.Pid, time.Since(e.At).Round(time.Millisecond))
+	e.Detail = fmt.Sprintf("links taken away first, the switch heard nothing from it since, first process %d gone, done after %v", before.Pid, time.Since(e.At).Round(time.Millisecond))
 	return e, nil
 }
 

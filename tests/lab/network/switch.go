@@ -91,8 +91,8 @@ func (s *Switch) Plug(ctx context.Context, machine string, i int, netns string, 
 	for _, l := range lans {
 		p := port{machine, l}
 		// A machine keeps its hardware addresses over power cycles.
-		fmt.Fprintf(&b, "link add %s type veth peer name %s address 02:00:5e:01:%02x:%02x netns %s\n",
-			p.name(), l.Interface(), l.number(), i, netns)
+		fmt.Fprintf(&b, "link add %s type veth peer name %s address %s netns %s\n",
+			p.name(), l.Interface(), mac(l, i), netns)
 		fmt.Fprintf(&b, "link set %s master %s up\n", p.name(), l.bridge())
 	}
 	if err := s.batch(ctx, b.String()); err != nil {

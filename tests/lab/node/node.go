@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -201,7 +202,8 @@ func (n *Node) start(ctx context.Context, cfg Config) error {
 // PowerOff takes the power away: the links go first, so that no dying socket
 // can say goodbye, then everything stops at one instant. On a disk that loses
 // un-synced data, that instant's content of the disk is what the next boot
-// finds. It does nothing when the node is off.
+// finds. That nothing leaves the node after its links is checked at the switch. It
+// does nothing when the node is off.
 func (n *Node) PowerOff(ctx context.Context) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -211,6 +213,23 @@ func (n *Node) PowerOff(ctx context.Context) error {
 	if err := n.sw.Down(ctx, n.cfg.Name); err != nil {
 		return err
 	}
+	ear, err := n.sw.Listen(n.cfg.Index)
+	if err != nil {
+		return err
+	}
+	err = n.die(ctx)
+	heard, e := ear.Heard()
+	if err := errors.Join(err, e); err != nil {
+		return err
+	}
+	if heard > 0 {
+		return fmt.Errorf("%d frames came from %s after its links were taken away: no dead machine sends", heard, n.cfg.Name)
+	}
+	return nil
+}
+
+// die ends everything on the node at one instant.
+func (n *Node) die(ctx context.Context) error {
 	if n.onDisk {
 		if err := n.group.Freeze(ctx); err != nil {
 			return err

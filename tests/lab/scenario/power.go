@@ -30,6 +30,13 @@ func power() []Scenario {
 			Play:   bothPowerLoss,
 		},
 		{
+			Name:   "lab-disk-forgets",
+			Text:   "of the lab itself: after a power loss what was synced is there and what was not is gone",
+			OnDisk: true,
+			Quiet:  true,
+			Play:   diskForgets,
+		},
+		{
 			Name: "primary-frozen",
 			Text: "the primary's node is paused: fenced, the standby serves",
 			Play: primaryFrozen,
@@ -159,4 +166,30 @@ func primaryFrozen(ctx context.Context, r *Run) error {
 		return err
 	}
 	return r.failover(ctx, s, tl, time.Minute)
+}
+
+// diskForgets shows that --disk=loop is worth its name.
+func diskForgets(ctx context.Context, r *Run) error {
+	_, s, err := r.Pair(ctx)
+	if err != nil {
+		return err
+	}
+	const write = `cd /dbfp && echo kept >synced && sync -f . && echo lost >unsynced`
+	if _, err := r.Sh(ctx, s, write); err != nil {
+		return err
+	}
+	if err := r.Must(fault.PowerOff(ctx, r.Site, s)); err != nil {
+		return err
+	}
+	if err := r.Must(fault.PowerOn(ctx, r.Site, s)); err != nil {
+		return err
+	}
+	out, err := r.Sh(ctx, s, "cd /dbfp; cat synced; cat unsynced 2>/dev/null; true")
+	if err != nil {
+		return err
+	}
+	if out != "kept\n" {
+		return fmt.Errorf("after the power loss the files hold %q: want the synced one and not the other", out)
+	}
+	return nil
 }

@@ -193,7 +193,7 @@ func (r *Run) Heal(ctx context.Context, within time.Duration) error {
 				refused = f // the old failures were cleaned up: this is a new one
 			}
 		}
-		return refused != "" || v.Healthy(r.NodeNames())
+		return refused != "" || v.Healthy(r.NodeNames()) && r.serversRun()
 	})
 	if err == nil && refused == "" {
 		return nil
@@ -203,6 +203,17 @@ func (r *Run) Heal(ctx context.Context, within time.Duration) error {
 		return fmt.Errorf("cannot copy the standby: %w", err)
 	}
 	return r.WaitHealthy(ctx, within-first)
+}
+
+// serversRun says whether there is a server on every node: for a second after a
+// node died, the cluster still believes in it.
+func (r *Run) serversRun() bool {
+	for _, n := range r.NodeNames() {
+		if ps, err := fault.Find(r.Site, n, fault.Postmaster); err != nil || len(ps) != 1 {
+			return false
+		}
+	}
+	return true
 }
 
 func (r *Run) repairRoom(ctx context.Context) error {
