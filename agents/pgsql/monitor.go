@@ -264,6 +264,7 @@ func (a *agent) monitorStandby(ctx context.Context, conn *pg.Conn, st pg.Status)
 	}
 	if a.call.Probe {
 		a.revoke(ctx)
+		a.publishRunning(ctx)
 	}
 	a.publishReceiver(ctx, st)
 	switch {

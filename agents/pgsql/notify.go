@@ -61,6 +61,9 @@ func (a *agent) notifyStandby(ctx context.Context, conn *pg.Conn, st pg.Status) 
 		if a.promoted() != "" && !a.leaving(a.promoted()) || streaming(st) {
 			return
 		}
+		if a.call.Notify.Event() == "post-demote" {
+			a.try(ctx, a.baseline(st))
+		}
 		if err := a.electAlone(ctx, conn, &round{status: st}); err != nil {
 			a.log.Error("not taken part in the election", "error", err)
 		}

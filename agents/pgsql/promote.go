@@ -43,7 +43,7 @@ func (a *agent) promote(ctx context.Context) error {
 	a.cache.Drop()
 	r := &round{status: st}
 	if !st.InRecovery {
-		return a.promoted2(ctx, conn, r)
+		return a.alreadyOpen(ctx, conn, r)
 	}
 	if err := a.look(ctx, conn, r); err != nil {
 		return ocf.Errorf(ocf.ErrGeneric, "not promoted: %w", err)
@@ -140,9 +140,9 @@ func (a *agent) openByRestart(ctx context.Context) error {
 	return a.server.WaitReady(ctx)
 }
 
-// promoted2 ends a promotion that an earlier, killed action had already carried
+// alreadyOpen ends a promotion that an earlier, killed action had already carried
 // through: the record was written before the server opened.
-func (a *agent) promoted2(ctx context.Context, conn *pg.Conn, r *round) error {
+func (a *agent) alreadyOpen(ctx context.Context, conn *pg.Conn, r *round) error {
 	if err := a.look(ctx, conn, r); err != nil {
 		return ocf.Errorf(ocf.ErrGeneric, "%w", err)
 	}
@@ -166,10 +166,11 @@ func (a *agent) finishPromotion(ctx context.Context, conn *pg.Conn, r *round) er
 			conn = fresh
 		}
 	}
+	baseline := a.baseline(r.status)
 	if err := a.lookAtServer(ctx, conn, r); err != nil {
 		a.log.Warn("the new primary was not looked at", "error", err)
 	}
-	a.try(ctx, append(a.primaryWrites(r), a.scoreWrite(a.conf.self, replication.Primary))...)
+	a.try(ctx, append(a.primaryWrites(r), a.scoreWrite(a.conf.self, replication.Primary), baseline)...)
 	a.removeLock()
 	a.makeSlots(ctx, conn)
 	a.log.Info("promoted", "position", a.position(r.status).String())

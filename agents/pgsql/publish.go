@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"strings"
 
 	"pgrex/lib/crm"
@@ -97,9 +96,24 @@ func (a *agent) publishPosition(ctx context.Context, st pg.Status) {
 	p := replication.Published{Epoch: a.memory.newest.Epoch, Position: pos}
 	a.try(ctx, a.changed([]crm.Write{
 		transient(a.self(), a.conf.attr(attrPosition), p.String()),
-		transient(a.self(), a.conf.attr(attrLocation), fmt.Sprintf("%016X", uint64(pos.LSN))),
+		transient(a.self(), a.conf.attr(attrLocation), pg.LSN(pos.LSN).Hex()),
 		transient(a.self(), a.conf.attr(attrStatus), statusAlone),
 	})...)
+}
+
+// publishRunning corrects, at a probe, the status of a standby that somebody else
+// started: a person, in maintenance mode. The primary refines it.
+func (a *agent) publishRunning(ctx context.Context) {
+	switch a.node(a.conf.self).Transient[a.conf.attr(attrStatus)] {
+	case "", statusStop, statusUnknown:
+		a.try(ctx, transient(a.self(), a.conf.attr(attrStatus), statusAlone))
+	}
+}
+
+// baseline is the position at which a node stood when the last primary went. The
+// reference agent's nodes compare it before a promotion; ours read the record.
+func (a *agent) baseline(st pg.Status) crm.Write {
+	return transient(a.self(), a.conf.attr(attrBaseline), a.server.Position(st).LSN.Hex())
 }
 
 // noPosition are the writes that take our published position back.
