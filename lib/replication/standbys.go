@@ -285,11 +285,14 @@ func (o Observation) adopt(step uint64) Decision {
 
 // stillActing are those of nodes that may act on an older right: all that are not
 // proven down. Neither async mode nor an operator's act takes one out: what they
-// accept is the loss of commits, not a second primary.
+// accept is the loss of commits, not a second primary. Only a node that was taken
+// out of node_list as well is not waited for: it may not even be a node of the
+// cluster any more, and then nothing could ever prove it down.
 func (o Observation) stillActing(nodes []string) []string {
 	var out []string
 	for _, n := range nodes {
-		if !o.down(n) {
+		removed := o.accepted() && !slices.Contains(o.Nodes, n)
+		if !o.down(n) && !removed {
 			out = append(out, n)
 		}
 	}
