@@ -274,7 +274,7 @@ func (s *Site) Enter(ctx context.Context, node string) ([]string, error) {
 		return nil, err
 	}
 	return []string{"/bin/sh", "-c", `echo 0 >"$0" && exec "$@"`, g.Procs(),
-		"nsenter", fmt.Sprintf("--target=%d", n.Pid), "--mount", "--uts", "--ipc", "--net", "--pid", "--root", "--wd=/", "--"}, nil
+		"nsenter", fmt.Sprintf("--target=%d", n.Pid), "--mount", "--uts", "--ipc", "--net", "--pid", "--root", "--wd", "--"}, nil
 }
 
 // Netns is the network namespace of a machine that is on.
