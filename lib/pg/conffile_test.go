@@ -30,8 +30,8 @@ func TestWriteFile(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := st.Sys().(*syscall.Stat_t).Uid; st.Mode().Perm() != mode || got != uid {
-			t.Errorf("%s: mode %v, owner %d", what, st.Mode(), got)
+		if got, ok := st.Sys().(*syscall.Stat_t); !ok || st.Mode().Perm() != mode || got.Uid != uid {
+			t.Errorf("%s: mode %v, owner %+v", what, st.Mode(), got)
 		}
 		if l, err := os.Readlink(link); err != nil || l != "real/f.conf" {
 			t.Errorf("%s: the link is gone: %v", what, err)

@@ -45,7 +45,7 @@ var (
 // ControlData is what global/pg_control says.
 type ControlData struct {
 	SystemID       uint64
-	ControlVersion uint32 // 1300 for PostgreSQL 13 to 17, 1800 for 18
+	ControlVersion uint32 // 1300 for PostgreSQL 13 to 16, 1700 for 17, 1800 for 18
 	CatalogVersion uint32
 	State          State
 	CheckpointLSN  LSN      // start of the last checkpoint record
@@ -80,7 +80,7 @@ type controlLayout struct{ crc int }
 
 func layoutOf(version uint32) (controlLayout, error) {
 	switch version {
-	case 1300:
+	case 1300, 1700:
 		return controlLayout{crc: 288}, nil
 	case 1800:
 		// default_char_signedness came in before the nonce.

@@ -98,7 +98,7 @@ func TestControlLive(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			base := filepath.Join("testdata", "control", testVersion+"-"+name)
+			base := filepath.Join("testdata", "control", testVersion()+"-"+name)
 			if err := errors.Join(os.MkdirAll(filepath.Dir(base), 0o755), os.WriteFile(base+".bin", b[:512], 0o644), os.WriteFile(base+".txt", []byte(said), 0o644)); err != nil {
 				t.Fatal(err)
 			}

@@ -15,14 +15,26 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"pgrex/lib/proc"
 )
 
 // The tests against a real server need root, the user postgres and PostgreSQL's
 // programs; without them they fail and say so.
-const testVersion = "15"
+// The newest version installed as Debian's packages do is taken.
+func testVersion() string {
+	dirs, _ := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
+	newest := 0
+	for _, d := range dirs {
+		if v, err := strconv.Atoi(filepath.Base(filepath.Dir(filepath.Dir(d)))); err == nil {
+			newest = max(newest, v)
+		}
+	}
+	return strconv.Itoa(newest)
+}
 
-func testBin() string { return "/usr/lib/postgresql/" + testVersion + "/bin" }
+func testBin() string { return "/usr/lib/postgresql/" + testVersion() + "/bin" }
 
 // template is one fresh cluster per test binary, which every test copies.
 type template struct {
@@ -85,7 +97,7 @@ func postgresUser(t *testing.T) proc.User {
 	}
 	u, err := proc.LookupUser(testContext(t), "postgres")
 	if err != nil {
-		t.Fatalf("this test needs PostgreSQL %s and its user (apt-get install postgresql): %v", testVersion, err)
+		t.Fatalf("this test needs PostgreSQL %s and its user (apt-get install postgresql): %v", testVersion(), err)
 	}
 	return u
 }
@@ -97,7 +109,15 @@ func freePort(t *testing.T) int {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := strconv.Atoi(port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
 }
 
 // newServer is a copy of the template that is not running. Whatever runs in it
@@ -132,12 +152,31 @@ func emptyServer(t *testing.T, u proc.User) *Server {
 		if _, err := s.Stop(ctx, StopOptions{Mode: Immediate}); err != nil {
 			t.Errorf("clean up: %v", err)
 		}
+		removeMemory(s.Data)
 		if t.Failed() {
 			b, _ := os.ReadFile(s.LogFile)
 			t.Logf("server log of %s:\n%s", s.Data, tail(b, 40))
 		}
 	})
 	return s
+}
+
+// removeMemory removes the shared memory that a crashed server has left and the
+// next start would remove; its key is the data directory's inode.
+func removeMemory(data string) {
+	var st unix.Stat_t
+	if unix.Stat(data, &st) != nil {
+		return
+	}
+	b, _ := os.ReadFile("/proc/sysvipc/shm")
+	for line := range strings.Lines(string(b)) {
+		f := strings.Fields(line)
+		if len(f) > 6 && f[0] == strconv.FormatInt(int64(int32(st.Ino)), 10) && f[6] == "0" {
+			if id, err := strconv.Atoi(f[1]); err == nil {
+				_, _ = unix.SysvShmCtl(id, unix.IPC_RMID, nil)
+			}
+		}
+	}
 }
 
 func tail(b []byte, n int) string {
@@ -172,7 +211,10 @@ func copyTree(t *testing.T, from, to string) {
 		if err != nil {
 			return err
 		}
-		st := info.Sys().(*syscall.Stat_t)
+		st, ok := info.Sys().(*syscall.Stat_t)
+		if !ok {
+			return fmt.Errorf("%s: no owner to be seen", path)
+		}
 		switch {
 		case d.IsDir():
 			if err := os.Mkdir(dst, info.Mode().Perm()); err != nil {

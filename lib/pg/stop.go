@@ -130,7 +130,8 @@ func (p *stopper) plan(ctx context.Context, opts StopOptions) {
 }
 
 // step looks at what lives and sends what is due. Every signal of a kind is
-// sent once to a process, SIGKILL again and again.
+// sent once to a process, SIGKILL again and again. What cannot be signalled has
+// ended, or is still seen by the next step.
 func (s *Server) step(p *stopper, ps Processes) {
 	now := time.Since(p.began)
 	killAll := now >= p.kill
@@ -149,12 +150,12 @@ func (s *Server) step(p *stopper, ps Processes) {
 				s.log().Warn("fast stop took too long, stopping immediately", "postmaster", pm, "after", now.Round(time.Millisecond))
 			}
 			p.quit, p.quitAt = pm, now
-			s.signal(pm, unix.SIGQUIT)
+			_ = s.signal(pm, unix.SIGQUIT)
 			// A stopped (SIGSTOP) postmaster acts on nothing before this.
-			s.signal(pm, unix.SIGCONT)
+			_ = s.signal(pm, unix.SIGCONT)
 		case now < p.escalate && p.interrupted != pm:
 			p.interrupted = pm
-			s.signal(pm, unix.SIGINT)
+			_ = s.signal(pm, unix.SIGINT)
 		}
 		if !killAll {
 			return
@@ -171,7 +172,7 @@ func (s *Server) step(p *stopper, ps Processes) {
 			s.kill(p, pid)
 		case !p.orphans[pid]:
 			p.orphans[pid] = true
-			s.signal(pid, unix.SIGQUIT)
+			_ = s.signal(pid, unix.SIGQUIT)
 		}
 	}
 }

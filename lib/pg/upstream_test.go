@@ -194,7 +194,7 @@ func TestSplitWords(t *testing.T) {
 func TestBinDir(t *testing.T) {
 	dir := t.TempDir()
 	s := &Server{Data: dir}
-	if err := os.WriteFile(filepath.Join(dir, "PG_VERSION"), []byte(testVersion+"\n"), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "PG_VERSION"), []byte(testVersion()+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for _, tt := range []struct {
