@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"pgrex/tests/lab/host"
@@ -64,6 +65,7 @@ type Cluster struct {
 	// Agents is what it was built with.
 	Agents Agents
 	vars   map[string]string
+	dc     atomic.Pointer[string] // the DC when last asked
 }
 
 // Up builds a lab and a cluster in it. It returns once the configuration is in
@@ -185,7 +187,7 @@ func (c *Cluster) wait(ctx context.Context, what string, within time.Duration, c
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	var last View
-	err := host.Poll(ctx, what, 100*time.Millisecond, func() (bool, error) {
+	err := host.Poll(ctx, what, 150*time.Millisecond, func() (bool, error) {
 		v, err := c.View(ctx)
 		if err != nil {
 			return false, nil // not up yet, or just going down

@@ -5,6 +5,7 @@ import (
 	"encoding/xml"
 	"errors"
 	"fmt"
+	"slices"
 	"sort"
 	"strings"
 	"time"
@@ -178,6 +179,18 @@ func (c *Cluster) View(ctx context.Context) (View, error) {
 	}
 	var best View
 	err = errors.New("no node is on")
+	dc := c.lastDC()
+	// The one that was DC last is asked first, and mostly nobody else: looking
+	// takes processor time from what is looked at.
+	slices.SortStableFunc(st.Nodes, func(a, b site.NodeStatus) int {
+		switch {
+		case a.Name == dc && b.Name != dc:
+			return -1
+		case b.Name == dc && a.Name != dc:
+			return 1
+		}
+		return 0
+	})
 	for _, n := range st.Nodes {
 		if !n.On() || n.Frozen {
 			continue
@@ -188,6 +201,7 @@ func (c *Cluster) View(ctx context.Context) (View, error) {
 			continue
 		}
 		if v.Quorate && v.DC == n.Name {
+			c.dc.Store(&v.DC)
 			return v, nil
 		}
 		if best.From == "" || (v.Quorate && !best.Quorate) {
@@ -198,6 +212,13 @@ func (c *Cluster) View(ctx context.Context) (View, error) {
 		return best, nil
 	}
 	return View{}, err
+}
+
+func (c *Cluster) lastDC() string {
+	if p := c.dc.Load(); p != nil {
+		return *p
+	}
+	return ""
 }
 
 // ViewFrom asks one node.

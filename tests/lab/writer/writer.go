@@ -83,7 +83,7 @@ type Config struct {
 	Target
 	// Connections is how many clients write side by side, 0 for 4.
 	Connections int
-	// Pause is what a client waits between two rows, 0 for 10 ms.
+	// Pause is what a client waits between two rows, 0 for 20 ms.
 	Pause time.Duration
 	// Patience is how long a client waits for an answer before it gives the
 	// row up as unknown and connects anew, 0 for 1 s.
@@ -128,7 +128,7 @@ func Start(ctx context.Context, cfg Config) (*Writer, error) {
 		cfg.Connections = 4
 	}
 	if cfg.Pause == 0 {
-		cfg.Pause = 10 * time.Millisecond
+		cfg.Pause = 20 * time.Millisecond
 	}
 	if cfg.Patience == 0 {
 		cfg.Patience = time.Second
