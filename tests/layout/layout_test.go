@@ -57,7 +57,7 @@ func floor(room string) int {
 	switch room {
 	case "lib/meta", "lib/replication", "docs/examples": // the last only embeds its files
 		return 0
-	case "lib/proc":
+	case "lib/proc", "lib/journal":
 		return 1
 	case "lib/ocf", "lib/stonith":
 		return 2
