@@ -3,6 +3,7 @@ package contract
 import (
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -47,8 +48,10 @@ func clustered(c call, path string) call {
 // stop and demote do what they are for without the cluster, within their time;
 // everything that would need its memory says that it could not be had.
 func TestDaemons(t *testing.T) {
+	t.Parallel()
 	for _, trouble := range troubles {
 		t.Run(trouble.name, func(t *testing.T) {
+			t.Parallel()
 			path := trouble.path(t)
 			for _, role := range []struct {
 				name    string
@@ -131,6 +134,7 @@ func TestNoClusterNoTools(t *testing.T) {
 
 // What a promotable clone needs of its configuration, seen only in a cluster.
 func TestClusterParameters(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name   string
 		params params
@@ -179,5 +183,29 @@ func TestLogFile(t *testing.T) {
 	text := readFile(t, log)
 	if !strings.Contains(text, o.reason()) || !strings.Contains(text, "ERROR") || !strings.Contains(text, "pgsql") {
 		t.Errorf("the log %q lacks level, agent or reason %q", text, o.reason())
+	}
+}
+
+// The server needs most of the operation's time to end and the cluster's tools
+// hang: what is written afterwards must not cost the success.
+func TestSlowStopWithHangingDaemons(t *testing.T) {
+	t.Parallel()
+	for _, end := range []string{"stop", "demote"} {
+		t.Run(end, func(t *testing.T) {
+			t.Parallel()
+			path := stubs(t, "exec sleep 600")
+			s := newServer(t)
+			p := s.replicated()
+			action("start", p).must(t, ok)
+			action("promote", p).must(t, ok)
+			backend := s.busy(t)
+			if err := syscall.Kill(backend, syscall.SIGSTOP); err != nil {
+				t.Fatal(err)
+			}
+			clustered(action(end, p), path).within(15*time.Second).want(t, ok)
+			if end == "stop" {
+				s.mustBeGone(t)
+			}
+		})
 	}
 }

@@ -88,6 +88,7 @@ func remove(t *testing.T, path string) {
 // A stopped server is stopped, whatever else is wrong: probes on a node that was
 // never prepared must say so, and stop must not get the node fenced.
 func TestFaultsStopped(t *testing.T) {
+	t.Parallel()
 	for mode, base := range modes {
 		for _, f := range faults {
 			if !f.concerns(mode) {
@@ -126,6 +127,7 @@ func (f fault) explained(t *testing.T, o outcome) {
 
 // A server that runs is ended by stop, whatever is missing, and 0 means it.
 func TestFaultsRunning(t *testing.T) {
+	t.Parallel()
 	for mode, base := range modes {
 		for _, f := range faults {
 			if !f.concerns(mode) || f.stopped {
@@ -156,6 +158,7 @@ func TestFaultsRunning(t *testing.T) {
 // validate-all at level 0 looks at the parameters and the user alone, at level 10
 // at the node too.
 func TestValidateAll(t *testing.T) {
+	t.Parallel()
 	for mode, base := range modes {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()
@@ -187,6 +190,7 @@ func TestValidateAll(t *testing.T) {
 
 // The life of a server in each mode, as the cluster sees it.
 func TestRoles(t *testing.T) {
+	t.Parallel()
 	for mode, base := range modes {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()
@@ -251,6 +255,7 @@ func TestRoles(t *testing.T) {
 
 // Without the mode's directory, which the reference agent misses (mode slave).
 func TestDirectoriesMade(t *testing.T) {
+	t.Parallel()
 	for mode, base := range modes {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()
@@ -267,6 +272,7 @@ func TestDirectoriesMade(t *testing.T) {
 // What the agent sets it must find unset: a value from elsewhere would keep it
 // from releasing or holding commits.
 func TestForeignSynchronousStandbyNames(t *testing.T) {
+	t.Parallel()
 	const line = "synchronous_standby_names = 'somebody'\n"
 	for name, set := range map[string]func(t *testing.T, s *server) params{
 		"postgresql.conf": func(t *testing.T, s *server) params {

@@ -131,6 +131,7 @@ func TestMetadataForNobody(t *testing.T) {
 // pcs and crmsh read the description with their own parsers; every parameter
 // must arrive.
 func TestMetadataManagers(t *testing.T) {
+	t.Parallel()
 	_, m := describe(t)
 	for _, tt := range []struct{ name, command string }{
 		{"pcs", "pcs resource describe ocf:pgrex:pgsql"},

@@ -54,6 +54,7 @@ func checkOCFTester(t *testing.T, out string, err error, roles bool) {
 
 // Outside a cluster: a shell, no cluster memory.
 func TestOCFTester(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name   string
 		params func(*server) params

@@ -27,6 +27,7 @@ var roles = []struct {
 
 // inEachRole runs a test against a server in each role.
 func inEachRole(t *testing.T, test func(t *testing.T, s *server, p params, well, broken int)) {
+	t.Parallel()
 	for _, role := range roles {
 		t.Run(role.name, func(t *testing.T) {
 			t.Parallel()
@@ -216,6 +217,7 @@ func TestDataRemovedUnderRunningServer(t *testing.T) {
 // postmaster.pid may be wrong in every way: it is a hint, and never a licence to
 // touch another process.
 func TestStalePidFile(t *testing.T) {
+	t.Parallel()
 	sleeper := exec.Command("sleep", "600")
 	if err := sleeper.Start(); err != nil {
 		t.Fatal(err)
@@ -285,6 +287,7 @@ func TestPidFileRemoved(t *testing.T) {
 
 // The agent was killed in the middle; the next call goes on from there.
 func TestKilledHalfWay(t *testing.T) {
+	t.Parallel()
 	for _, half := range []string{"start", "stop", "promote", "demote"} {
 		t.Run(half, func(t *testing.T) {
 			t.Parallel()
