@@ -48,12 +48,12 @@ func (m memory) newest() r.Record {
 
 // broadcast applies a write to the writer's own copy at once and sends it to the
 // other members, where it arrives in order, maybe late.
-func (w *world) broadcast(from *node, write func(m *memory)) {
+func (w *world) broadcast(from *node, durable bool, write func(m *memory)) {
 	if !from.stack {
 		return
 	}
 	write(&from.mem)
-	m := &message{from: from, write: write, arrived: map[*node]bool{}}
+	m := &message{from: from, durable: durable, write: write, arrived: map[*node]bool{}}
 	for _, n := range w.members(from) {
 		if n != from {
 			n.waiting = append(n.waiting, m)
@@ -64,6 +64,7 @@ func (w *world) broadcast(from *node, write func(m *memory)) {
 // message is an update on its way to the other members.
 type message struct {
 	from    *node
+	durable bool // a record, not an attribute
 	write   func(m *memory)
 	arrived map[*node]bool
 }
@@ -71,10 +72,22 @@ type message struct {
 // arrive delivers up to count waiting updates.
 func (n *node) arrive(count int) {
 	for ; count > 0 && len(n.waiting) > 0; count-- {
-		m := n.waiting[0]
-		n.waiting = n.waiting[1:]
-		m.write(&n.mem)
-		m.arrived[n] = true
+		n.take(0)
+	}
+}
+
+func (n *node) take(i int) {
+	m := n.waiting[i]
+	n.waiting = slices.Delete(slices.Clone(n.waiting), i, i+1)
+	m.write(&n.mem)
+	m.arrived[n] = true
+}
+
+// overtake delivers the next record before all attributes: they come by way of
+// another daemon, so that only each kind keeps its order.
+func (n *node) overtake() {
+	if i := slices.IndexFunc(n.waiting, func(m *message) bool { return m.durable }); i >= 0 {
+		n.take(i)
 	}
 }
 
@@ -91,14 +104,14 @@ func (w *world) arrivesBefore(n *node, m *message) bool {
 
 func (w *world) writeRecord(from *node, rec r.Record) {
 	name := from.name
-	w.broadcast(from, func(m *memory) {
+	w.broadcast(from, true, func(m *memory) {
 		m.records[name] = rec
 		m.version = [2]int{m.version[0] + 1, 0}
 	})
 }
 
 func (w *world) writeAttrs(from *node, owner string, change func(a *attrs)) {
-	w.broadcast(from, func(m *memory) {
+	w.broadcast(from, false, func(m *memory) {
 		a := m.attrs[owner]
 		change(&a)
 		m.attrs[owner] = a

@@ -144,7 +144,7 @@ func (w *world) fenced(by, target *node) {
 	w.logf("%s: fenced by %s", target.name, by.name)
 	w.powerOff(target, 0, true)
 	name := target.name
-	w.broadcast(by, func(m *memory) {
+	w.broadcast(by, false, func(m *memory) {
 		m.view[name] = r.Down
 		m.version[1]++
 	})
