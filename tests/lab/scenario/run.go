@@ -188,11 +188,7 @@ func (r *Run) Heal(ctx context.Context, within time.Duration) error {
 	first := within / 2
 	refused := ""
 	err := r.Wait(ctx, "health", first, func(v cluster.View) bool {
-		for _, f := range v.Failures {
-			if strings.HasPrefix(f, "pgsql_start_0") {
-				refused = f // the old failures were cleaned up: this is a new one
-			}
-		}
+		refused = r.refusal(v)
 		return refused != "" || v.Healthy(r.NodeNames()) && r.serversRun()
 	})
 	if err == nil && refused == "" {
@@ -203,6 +199,18 @@ func (r *Run) Heal(ctx context.Context, within time.Duration) error {
 		return fmt.Errorf("cannot copy the standby: %w", err)
 	}
 	return r.WaitHealthy(ctx, within-first)
+}
+
+// refusal is a start that failed since the last cleanup, once it is over.
+func (r *Run) refusal(v cluster.View) string {
+	for _, n := range r.NodeNames() {
+		for _, f := range v.Failures {
+			if strings.HasPrefix(f, "pgsql_start_0 on "+n+":") && !contains(v.On(cluster.ResourcePgsql, ""), n) {
+				return f
+			}
+		}
+	}
+	return ""
 }
 
 // serversRun says whether there is a server on every node: for a second after a
