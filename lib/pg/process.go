@@ -126,15 +126,27 @@ func (d dataDir) named(arg string) bool {
 	return err == nil && d.info != nil && os.SameFile(info, d.info)
 }
 
-// isPostgres says whether pid runs the server's executable, also one that an
-// upgrade has removed from disk. A zombie has no executable.
-func isPostgres(pid string) bool {
+// exeName is the base name of pid's executable, also of one that an upgrade has
+// removed from disk. A zombie has none, nor has a kernel thread.
+func exeName(pid string) string {
 	exe, err := os.Readlink("/proc/" + pid + "/exe")
 	if err != nil {
-		return false
+		return ""
 	}
-	switch filepath.Base(strings.TrimSuffix(exe, " (deleted)")) {
-	case "postgres", "postmaster", "edb-postgres":
+	return filepath.Base(strings.TrimSuffix(exe, " (deleted)"))
+}
+
+// isPostgres says whether pid runs the server's executable.
+func isPostgres(pid string) bool { return isServerName(exeName(pid)) }
+
+func isServerName(exe string) bool {
+	return exe == "postgres" || exe == "postmaster" || exe == "edb-postgres"
+}
+
+// mayLaunch says whether an executable can be a step on the way to a postmaster.
+func mayLaunch(exe string) bool {
+	switch exe {
+	case "pg_ctl", "sh", "dash", "bash", "ksh93", "mksh", "busybox":
 		return true
 	}
 	return false
@@ -247,10 +259,11 @@ func (s *Server) Processes() (Processes, error) {
 		if err != nil {
 			continue
 		}
-		if !isPostgres(name) {
-			if argv := cmdline(name); dir.launches(argv) {
-				out.Launching = append(out.Launching, pid)
-			}
+		exe := exeName(name)
+		if mayLaunch(exe) && dir.launches(cmdline(name)) {
+			out.Launching = append(out.Launching, pid)
+		}
+		if !isServerName(exe) {
 			continue
 		}
 		st, err := readStat(name)

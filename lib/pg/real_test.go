@@ -83,14 +83,14 @@ func memoryDir() string {
 	return ""
 }
 
-func testContext(t *testing.T) context.Context {
+func testContext(t testing.TB) context.Context {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
 	t.Cleanup(cancel)
 	return ctx
 }
 
-func postgresUser(t *testing.T) proc.User {
+func postgresUser(t testing.TB) proc.User {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Fatal("this test starts PostgreSQL as another user: run it as root")
@@ -102,7 +102,7 @@ func postgresUser(t *testing.T) proc.User {
 	return u
 }
 
-func freePort(t *testing.T) int {
+func freePort(t testing.TB) int {
 	t.Helper()
 	l, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
@@ -122,7 +122,7 @@ func freePort(t *testing.T) int {
 
 // newServer is a copy of the template that is not running. Whatever runs in it
 // at the end of the test is stopped.
-func newServer(t *testing.T, conf ...string) *Server {
+func newServer(t testing.TB, conf ...string) *Server {
 	t.Helper()
 	u := postgresUser(t)
 	tmpl, err := sharedTemplate.get(testContext(t), u)
@@ -135,7 +135,7 @@ func newServer(t *testing.T, conf ...string) *Server {
 	return s
 }
 
-func emptyServer(t *testing.T, u proc.User) *Server {
+func emptyServer(t testing.TB, u proc.User) *Server {
 	t.Helper()
 	dir, err := os.MkdirTemp(memoryDir(), "pg") // short: a socket's path has 107 bytes
 	if err != nil {
@@ -184,9 +184,9 @@ func tail(b []byte, n int) string {
 	return strings.Join(lines[max(0, len(lines)-n):], "\n")
 }
 
-func configure(t *testing.T, s *Server, conf ...string) {
+func configure(t testing.TB, s *Server, conf ...string) {
 	t.Helper()
-	text := fmt.Sprintf("\nport = %d\nunix_socket_directories = '%s'\nlisten_addresses = '127.0.0.1'\nfsync = off\ndynamic_shared_memory_type = mmap\nshared_buffers = 8MB\n"+
+	text := fmt.Sprintf("\nport = %d\nunix_socket_directories = '%s'\nlisten_addresses = '127.0.0.1'\nfsync = off\ndynamic_shared_memory_type = mmap\npassword_encryption = scram-sha-256\nshared_buffers = 8MB\n"+
 		"max_connections = 20\nmax_wal_size = 32MB\nmin_wal_size = 2MB\nwal_keep_size = 64MB\n%s\n",
 		s.Port, filepath.Dir(s.Data), strings.Join(conf, "\n"))
 	f, err := os.OpenFile(filepath.Join(s.Data, "postgresql.conf"), os.O_APPEND|os.O_WRONLY, 0)
@@ -199,7 +199,7 @@ func configure(t *testing.T, s *Server, conf ...string) {
 	}
 }
 
-func copyTree(t *testing.T, from, to string) {
+func copyTree(t testing.TB, from, to string) {
 	t.Helper()
 	err := filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
@@ -238,7 +238,7 @@ func copyTree(t *testing.T, from, to string) {
 	}
 }
 
-func startServer(t *testing.T, s *Server) {
+func startServer(t testing.TB, s *Server) {
 	t.Helper()
 	ctx := testContext(t)
 	if err := s.Start(ctx); err != nil {
@@ -249,7 +249,7 @@ func startServer(t *testing.T, s *Server) {
 	}
 }
 
-func connect(t *testing.T, s *Server) *Conn {
+func connect(t testing.TB, s *Server) *Conn {
 	t.Helper()
 	c, err := s.Connect(testContext(t))
 	if err != nil {
@@ -259,7 +259,7 @@ func connect(t *testing.T, s *Server) *Conn {
 	return c
 }
 
-func sql(t *testing.T, s *Server, text string) string {
+func sql(t testing.TB, s *Server, text string) string {
 	t.Helper()
 	c, err := s.Connect(testContext(t))
 	if err != nil {
@@ -277,7 +277,7 @@ func sql(t *testing.T, s *Server, text string) string {
 }
 
 // newStandby clones a running primary; the copy is not started.
-func newStandby(t *testing.T, primary *Server, name string, conf ...string) *Server {
+func newStandby(t testing.TB, primary *Server, name string, conf ...string) *Server {
 	t.Helper()
 	s := emptyServer(t, primary.User)
 	run(t, primary, testBin()+"/pg_basebackup", "-D", s.Data, "-h", "127.0.0.1", "-p", strconv.Itoa(primary.Port), "-U", "postgres", "-c", "fast", "-X", "stream", "--no-sync")
@@ -291,7 +291,7 @@ func newStandby(t *testing.T, primary *Server, name string, conf ...string) *Ser
 }
 
 // run runs a program as the server's owner and gives its output.
-func run(t *testing.T, s *Server, path string, args ...string) string {
+func run(t testing.TB, s *Server, path string, args ...string) string {
 	t.Helper()
 	res, err := proc.OS{}.Run(testContext(t), proc.Cmd{Path: path, Args: args, User: &s.User})
 	if err != nil {
@@ -304,7 +304,7 @@ func run(t *testing.T, s *Server, path string, args ...string) string {
 }
 
 // eventually polls until f is true or the test's patience ends.
-func eventually(t *testing.T, what string, f func() bool) {
+func eventually(t testing.TB, what string, f func() bool) {
 	t.Helper()
 	deadline := time.Now().Add(20 * time.Second)
 	for !f() {
@@ -315,7 +315,7 @@ func eventually(t *testing.T, what string, f func() bool) {
 	}
 }
 
-func processes(t *testing.T, s *Server) Processes {
+func processes(t testing.TB, s *Server) Processes {
 	t.Helper()
 	ps, err := s.Processes()
 	if err != nil {
@@ -324,7 +324,7 @@ func processes(t *testing.T, s *Server) Processes {
 	return ps
 }
 
-func status(t *testing.T, s *Server) Status {
+func status(t testing.TB, s *Server) Status {
 	t.Helper()
 	c, err := s.Connect(testContext(t))
 	if err != nil {
@@ -338,7 +338,7 @@ func status(t *testing.T, s *Server) Status {
 	return st
 }
 
-func contains[T comparable](t *testing.T, list []T, v T) {
+func contains[T comparable](t testing.TB, list []T, v T) {
 	t.Helper()
 	if !slices.Contains(list, v) {
 		t.Errorf("%v lacks %v", list, v)
