@@ -28,6 +28,9 @@ type agent struct {
 	run     proc.Runner
 	log     *slog.Logger
 	memory  memory
+	// unwritten: an attribute for people was not written, so the next monitor must
+	// not take everything for done.
+	unwritten bool
 	// userErr is why pgdba could not be found; only what needs the user minds.
 	userErr error
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 
 	"pgrex/lib/pg"
@@ -55,38 +56,39 @@ func standbyNames(names []string) string {
 }
 
 // parseStandbyNames reads what standbyNames wrote. ok is false for a value of
-// another form, which somebody else wrote.
+// another form, which somebody else wrote: a bare list, for one, means that only
+// the first of it is waited for.
 func parseStandbyNames(value string) (names []string, ok bool) {
 	v := strings.TrimSpace(value)
 	if v == "" {
 		return nil, true
 	}
-	if rest, found := strings.CutPrefix(v, "FIRST "); found {
-		count, inner, found := strings.Cut(rest, "(")
-		inner, closed := strings.CutSuffix(strings.TrimSpace(inner), ")")
-		if !found || !closed {
+	rest, list := strings.CutPrefix(v, "FIRST ")
+	if !list {
+		name, rest, ok := quotedName(v)
+		if !ok || rest != "" {
 			return nil, false
 		}
-		v = inner
-		defer func() {
-			if fmt.Sprint(len(names)) != strings.TrimSpace(count) {
-				names, ok = nil, false
-			}
-		}()
+		return []string{name}, true
 	}
-	for v != "" {
-		name, rest, good := quotedName(strings.TrimSpace(v))
-		if !good {
+	count, inner, open := strings.Cut(rest, "(")
+	inner, closed := strings.CutSuffix(strings.TrimSpace(inner), ")")
+	if !open || !closed {
+		return nil, false
+	}
+	for more := true; more; {
+		name, rest, ok := quotedName(strings.TrimSpace(inner))
+		if !ok {
 			return nil, false
 		}
 		names = append(names, name)
-		v = strings.TrimSpace(rest)
-		if v == "" {
-			break
-		}
-		if v, good = strings.CutPrefix(v, ","); !good {
+		inner, more = strings.CutPrefix(strings.TrimSpace(rest), ",")
+		if !more && inner != "" {
 			return nil, false
 		}
+	}
+	if strconv.Itoa(len(names)) != strings.TrimSpace(count) {
+		return nil, false
 	}
 	return names, true
 }

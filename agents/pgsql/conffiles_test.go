@@ -163,7 +163,6 @@ func TestParseStandbyNames(t *testing.T) {
 		{`FIRST ("n2")`, nil, false},
 		{`FIRST 1 "n2"`, nil, false},
 		{`FIRST 1 ("n2"`, nil, false},
-		{`FIRST 0 ()`, nil, true},
 		{`ANY 1 ("n2", "dr")`, nil, false},
 		{`2 ("n2", "dr")`, nil, false},
 		{`*`, nil, false},

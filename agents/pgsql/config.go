@@ -102,6 +102,9 @@ func (c config) slot(node string) string {
 	return name
 }
 
+// shared are directories that belong to everybody.
+var shared = []string{"/", "/tmp", "/var/tmp", "/run", "/var/run", "/var", "/etc", "/home", "/root"}
+
 // check finds what the declaration of the parameters cannot: rules between
 // parameters. The answers are ErrConfigured, which stops the resource everywhere
 // until someone mends the configuration.
@@ -111,6 +114,12 @@ func (c config) check(call *ocf.Call) error {
 	}
 	bad := func(format string, a ...any) error { return ocf.Errorf(ocf.ErrConfigured, format, a...) }
 	switch {
+	case !filepath.IsAbs(c.data):
+		return bad("pgdata=%s is not an absolute path", c.data)
+	case c.mode != modeNone && (!filepath.IsAbs(c.tmpdir) || slices.Contains(shared, c.tmpdir) || c.tmpdir == c.data):
+		return bad("tmpdir=%s must be an absolute path to a directory for this resource alone: it will be owned by %s with mode 700", c.tmpdir, c.dba)
+	case slices.Contains(c.external, "*"):
+		return bad("external_standby_node_list must not contain *, which means any standby: name the application names")
 	case c.monitorPassword != "" && c.monitorUser == "":
 		return bad("monitor_password is set but monitor_user is not: set both or none")
 	case len(c.external) > 0 && c.mode != modeSync:

@@ -30,24 +30,25 @@ func (a *agent) demote(ctx context.Context) error {
 		return ocf.Errorf(ocf.ErrUnimplemented, "demote means nothing with rep_mode=%s", a.conf.mode)
 	}
 	a.withdrawSelf(ctx)
-	if ps.Postmaster != 0 && a.inRecovery(ctx) {
+	seen := a.glance(ctx, ps)
+	if seen.standby && !a.ownsRecord() {
 		return nil
 	}
-	res, err := a.server.Stop(ctx, a.demoteStop(ctx, ps))
+	res, err := a.server.Stop(ctx, a.demoteStop(ctx, seen.answers))
 	if err != nil {
-		a.publishStopped(statusUnknown)
+		a.publishStopped(ctx, statusUnknown)
 		return ocf.Errorf(ocf.ErrGeneric, "%w", err)
 	}
 	a.log.Info("stopped for demotion", "clean", res.Clean, "escalated", res.Escalated)
 	if !res.WasRunning || !res.Clean || a.stopsNext() {
-		a.publishStopped(statusStop)
+		a.publishStopped(ctx, statusStop)
 		return nil
 	}
 	if err := a.startDemoted(ctx); err != nil {
 		// The demotion itself is done; the next monitor finds the server down and
 		// the cluster starts it by the rules.
 		a.log.Error("demoted, but the server did not come back as standby", "error", err)
-		a.publishStopped(statusStop)
+		a.publishStopped(ctx, statusStop)
 	}
 	return nil
 }
@@ -55,9 +56,8 @@ func (a *agent) demote(ctx context.Context) error {
 // demoteStop chooses how the server is stopped. A healthy one gets a clean stop
 // whatever stop_escalate says: only that sends the standby the last of the WAL
 // and lets this server come back by itself.
-func (a *agent) demoteStop(ctx context.Context, ps pg.Processes) pg.StopOptions {
+func (a *agent) demoteStop(ctx context.Context, healthy bool) pg.StopOptions {
 	o := pg.StopOptions{Mode: pg.Fast, Escalate: a.conf.stopEscalate}
-	healthy := ps.Postmaster != 0 && a.answers(ctx)
 	if end, ok := ctx.Deadline(); ok && healthy {
 		o.Escalate = max(o.Escalate, time.Until(end)*7/10)
 	}
@@ -71,28 +71,37 @@ func (a *agent) demoteStop(ctx context.Context, ps pg.Processes) pg.StopOptions 
 // enough for a clean stop.
 const answerLimit = 2 * time.Second
 
-func (a *agent) answers(ctx context.Context) bool {
-	ctx, cancel := context.WithTimeout(ctx, answerLimit)
-	defer cancel()
-	conn, err := a.server.Connect(ctx)
-	if err != nil {
-		return pg.IsTooMany(err) || pg.IsAuth(err)
-	}
-	conn.Close()
-	return true
+// sight is what one look at the server told.
+type sight struct {
+	answers bool // it takes part in a conversation
+	standby bool // it is surely in recovery
 }
 
-// inRecovery reports whether the running server is surely a standby.
-func (a *agent) inRecovery(ctx context.Context) bool {
+// glance looks at the server once, not longer than a healthy one needs.
+func (a *agent) glance(ctx context.Context, ps pg.Processes) sight {
+	if ps.Postmaster == 0 {
+		return sight{}
+	}
 	ctx, cancel := context.WithTimeout(ctx, answerLimit)
 	defer cancel()
 	conn, err := a.server.Connect(ctx)
 	if err != nil {
-		return pg.IsStarting(err) && a.startingAsStandby()
+		return sight{
+			answers: pg.IsTooMany(err) || pg.IsAuth(err),
+			standby: pg.IsStarting(err) && a.startingAsStandby(),
+		}
 	}
 	defer conn.Close()
 	in, err := conn.InRecovery(ctx)
-	return err == nil && in
+	return sight{answers: err == nil, standby: err == nil && in}
+}
+
+// ownsRecord reports whether this node is the primary by its own record. A
+// standby that is may have been told to open by a promotion that was killed, and
+// would do so after the demotion was reported.
+func (a *agent) ownsRecord() bool {
+	r, err := a.readRecordFile()
+	return err != nil || r.Primary == a.conf.self
 }
 
 // stopsNext reports whether this transition stops the instance anyway. The lists
@@ -139,13 +148,13 @@ func (a *agent) stopWrites() time.Duration {
 	return min(a.conf.attrTimeout, a.call.Timeout/10)
 }
 
-// publishStopped writes our status after a stop, within its own small limit: the
-// action's context may be used up.
-func (a *agent) publishStopped(status string) {
+// publishStopped writes our status after a stop, in what is left of the action's
+// time: a stop that is done must not fail for the sake of an attribute.
+func (a *agent) publishStopped(ctx context.Context, status string) {
 	if a.cluster == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), a.stopWrites())
+	ctx, cancel := context.WithTimeout(ctx, a.stopWrites())
 	defer cancel()
 	a.try(ctx, transient(a.self(), a.conf.attr(attrStatus), status),
 		transient(a.self(), a.conf.attr(attrReceiver), ""))

@@ -77,10 +77,26 @@ func (a *agent) makeDirectories() error {
 			return err
 		}
 	}
-	if dir := a.conf.socketDir; dir != "" {
+	if dir := a.conf.socketDir; dir != "" && !exists(dir) {
 		if err := a.makeDirectory(dir, 0o775|os.ModeSetgid); err != nil {
 			return err
 		}
+	}
+	return a.makeLogFile()
+}
+
+// makeLogFile creates the server's log file where it is missing: pg_ctl opens it
+// as pgdba, who may not write in the directory of logs.
+func (a *agent) makeLogFile() error {
+	if a.conf.logFile == "" || exists(a.conf.logFile) {
+		return nil
+	}
+	f, err := os.OpenFile(a.conf.logFile, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err == nil {
+		err = errors.Join(f.Chown(int(a.server.User.UID), int(a.server.User.GID)), f.Close())
+	}
+	if err != nil {
+		return ocf.Errorf(ocf.ErrPerm, "logfile=%s cannot be made for %s: %w", a.conf.logFile, a.conf.dba, err)
 	}
 	return nil
 }
@@ -104,12 +120,14 @@ func (a *agent) warnFencing(ctx context.Context) {
 	if !a.clustered() {
 		return
 	}
-	if a.memory.snap.Nodes == nil {
-		if err := a.remember(ctx); err != nil {
+	snap := a.memory.snap
+	if snap.Nodes == nil {
+		var err error
+		if snap, err = a.cluster.Local(ctx); err != nil {
 			return
 		}
 	}
-	if !a.memory.snap.StonithEnabled {
+	if !snap.StonithEnabled {
 		a.log.Warn("stonith-enabled is false: a node that is lost cannot be proven off, so committed data can be lost; configure fencing")
 	}
 }
@@ -163,7 +181,7 @@ func (a *agent) prepareStandby() error {
 			return err
 		}
 	}
-	if err := a.includeFiles(); err != nil {
+	if _, err := a.includeFiles(); err != nil {
 		return err
 	}
 	return a.writeFile(a.conf.signalFile(), "")
@@ -171,23 +189,25 @@ func (a *agent) prepareStandby() error {
 
 // includeFiles makes postgresql.conf include our files, in the place of the
 // reference agent's include lines.
-func (a *agent) includeFiles() error {
-	changed, err := pg.EnsureIncludes(a.conf.configFile, a.includes())
+func (a *agent) includeFiles() (changed bool, err error) {
+	changed, err = pg.EnsureIncludes(a.conf.configFile, a.includes())
 	if err != nil {
-		return fmt.Errorf("edit %s: %w", a.conf.configFile, err)
+		return false, fmt.Errorf("edit %s: %w", a.conf.configFile, err)
 	}
 	if changed {
 		a.log.Info("include lines written", "file", a.conf.configFile)
 	}
-	return nil
+	return changed, nil
 }
 
 // removeLock removes the reference agent's mark once our record says more.
 func (a *agent) removeLock() {
-	err := os.Remove(a.conf.lockFile())
-	if err == nil {
-		a.log.Info("removed the former agent's PGSQL.lock: the record replaces it", "file", a.conf.lockFile())
-	} else if !errors.Is(err, os.ErrNotExist) {
-		a.log.Warn("the former agent's PGSQL.lock cannot be removed", "error", err)
+	if !exists(a.conf.lockFile()) {
+		return
 	}
+	if err := pg.RemoveFile(a.conf.lockFile()); err != nil {
+		a.log.Warn("the former agent's PGSQL.lock cannot be removed", "error", err)
+		return
+	}
+	a.log.Info("removed the former agent's PGSQL.lock: the record replaces it", "file", a.conf.lockFile())
 }

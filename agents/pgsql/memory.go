@@ -18,9 +18,9 @@ import (
 // was read last, kept up to date with what the action itself wrote since.
 type memory struct {
 	snap crm.Snapshot
-	// file is the record in our own file; newest the newest of that and of all
-	// entries in our copy of cluster memory.
-	file, newest replication.Record
+	// file is the record in our own file, cib the newest of all entries in our
+	// copy of cluster memory, and newest the newer of the two.
+	file, cib, newest replication.Record
 	// copies are the newest records in other nodes' own copies, as far as they
 	// were read in this action.
 	copies map[string]replication.Record
@@ -42,6 +42,9 @@ func (a *agent) remember(ctx context.Context) error {
 		if err := a.cluster.Refresh(ctx); err != nil {
 			return err
 		}
+		if snap, err = a.cluster.Local(ctx); err != nil {
+			return err
+		}
 	}
 	file, err := a.readRecordFile()
 	if err != nil {
@@ -51,7 +54,7 @@ func (a *agent) remember(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	a.memory.snap, a.memory.file = snap, file
+	a.memory.snap, a.memory.file, a.memory.cib = snap, file, newest
 	a.memory.newest = replication.Newest(file, newest)
 	if a.memory.copies == nil {
 		a.memory.copies = map[string]replication.Record{}
@@ -121,6 +124,7 @@ func (a *agent) saveRecord(ctx context.Context, r replication.Record) error {
 	if err != nil {
 		return fmt.Errorf("write the record to the cluster's configuration: %w", err)
 	}
+	a.memory.cib = r
 	a.log.Info("record", "record", r.String())
 	return nil
 }
@@ -136,6 +140,11 @@ func (a *agent) readCopy(ctx context.Context, node string) error {
 		return err
 	}
 	a.memory.copies[node] = r
+	if r.Newer(a.memory.newest) {
+		// The node knows of a change that has not reached us: it counts.
+		a.memory.newest = r
+		return a.learn()
+	}
 	return nil
 }
 
@@ -162,6 +171,10 @@ func (a *agent) promoted() string {
 	found := ""
 	for _, n := range a.conf.nodes {
 		if n == a.conf.self || a.node(n).Roles[a.conf.resource] != crm.Promoted {
+			continue
+		}
+		// Without fencing nothing ever empties the history of a node that is gone.
+		if a.presence(n) == replication.Lost && !a.memory.snap.StonithEnabled {
 			continue
 		}
 		if found == "" || n == a.memory.newest.Primary {
@@ -226,6 +239,9 @@ func (a *agent) observation() replication.Observation {
 		Peers:  map[string]replication.Peer{}, Promoted: a.promoted(), Score: a.score(a.conf.self),
 		NoFencing: !a.memory.snap.StonithEnabled, Rejoin: a.conf.rejoin, AcceptName: a.conf.attr(attrAccept),
 		External: len(a.conf.external) > 0,
+	}
+	if o.Promoted == "" && a.node(a.conf.self).Roles[a.conf.resource] == crm.Promoted {
+		o.Promoted = a.conf.self
 	}
 	o.Accept, o.Accepted = a.accepted()
 	for _, n := range a.conf.nodes {

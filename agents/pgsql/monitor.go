@@ -91,7 +91,12 @@ func (a *agent) lookAgain(ctx context.Context, ps pg.Processes) pg.Processes {
 // failed is the code for a server that is there and broken: FailedPromoted when
 // the control file says that it was a primary, so that it is demoted first.
 func (a *agent) failed() ocf.Code {
-	if c, err := a.server.Control(); err == nil && a.conf.replicates() && c.State == pg.StateInProduction {
+	if !a.conf.replicates() || a.startingAsStandby() {
+		return ocf.ErrGeneric
+	}
+	switch c, err := a.server.Control(); {
+	case err != nil:
+	case c.State == pg.StateInProduction, c.State == pg.StateInCrashRecovery, c.State == pg.StateShuttingDown:
 		return ocf.FailedPromoted
 	}
 	return ocf.ErrGeneric
@@ -188,11 +193,11 @@ func (a *agent) customCheck(ctx context.Context, conn *pg.Conn) error {
 
 // monitorPrimary keeps the standbys' rights in step.
 func (a *agent) monitorPrimary(ctx context.Context, conn *pg.Conn, st pg.Status) error {
-	if a.cluster == nil {
-		return ocf.Status(ocf.RunningPromoted)
-	}
 	if err := a.customCheck(ctx, conn); err != nil {
 		return err
+	}
+	if a.cluster == nil {
+		return ocf.Status(ocf.RunningPromoted)
 	}
 	if a.call.Probe {
 		// The probe is the first that a new cluster stack asks; nothing cached
@@ -208,13 +213,23 @@ func (a *agent) monitorPrimary(ctx context.Context, conn *pg.Conn, st pg.Status)
 // lead is everything a primary does for its cluster: adopt itself if nobody
 // announced it, end and grant rights, and publish what people and rules read.
 func (a *agent) lead(ctx context.Context, conn *pg.Conn, st pg.Status) error {
-	limited, cancel := context.WithTimeout(ctx, roundLimit)
+	limited, cancel := context.WithTimeout(ctx, min(roundLimit, a.call.Timeout/2))
 	defer cancel()
 	r := &round{status: st}
 	if err := a.look(limited, conn, r); err != nil {
 		return a.leadFailed(err)
 	}
-	adopting := a.memory.newest.Primary != a.conf.self
+	if a.memory.newest.Primary != a.conf.self {
+		if err := a.adopt(limited, conn, r); ocf.CodeOf(err) == ocf.FailedPromoted {
+			return err
+		} else if err != nil {
+			return a.leadFailed(err)
+		}
+	}
+	a.keepRecord(limited)
+	if err := a.adoptFiles(); err != nil {
+		return a.leadFailed(err)
+	}
 	d, err := a.pursue(limited, conn, r, replication.Standbys)
 	if err != nil {
 		return a.leadFailed(err)
@@ -222,14 +237,9 @@ func (a *agent) lead(ctx context.Context, conn *pg.Conn, st pg.Status) error {
 	if d.Verdict == replication.No {
 		return ocf.Errorf(ocf.FailedPromoted, "%s", d.Reason)
 	}
-	if adopting {
-		if err := a.adoptFiles(ctx, conn); err != nil {
-			return a.leadFailed(err)
-		}
-	}
-	a.keepRecord(ctx)
+	a.removeLock()
 	a.publishPrimary(ctx, r)
-	a.keepSlots(ctx, conn, r)
+	a.keepSlots(ctx, r)
 	if d.Verdict == replication.Wait {
 		a.log.Warn(d.Reason)
 	} else if d.Verdict == replication.Done {
@@ -264,8 +274,9 @@ func (a *agent) monitorStandby(ctx context.Context, conn *pg.Conn, st pg.Status)
 	}
 	if a.call.Probe {
 		a.revoke(ctx)
-		a.publishRunning(ctx)
 	}
+	a.keepRecord(ctx)
+	a.publishRunning(ctx)
 	a.publishReceiver(ctx, st)
 	switch {
 	case streaming(st):

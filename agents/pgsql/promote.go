@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"os"
 	"time"
 
 	"pgrex/lib/ocf"
@@ -48,6 +47,7 @@ func (a *agent) promote(ctx context.Context) error {
 	if err := a.look(ctx, conn, r); err != nil {
 		return ocf.Errorf(ocf.ErrGeneric, "not promoted: %w", err)
 	}
+	a.keepRecord(ctx)
 	waiting, cancel := reserve(ctx, afterPromotion)
 	defer cancel()
 	d, err := a.pursue(waiting, conn, r, replication.Promote)
@@ -105,14 +105,20 @@ func (a *agent) open(ctx context.Context, conn *pg.Conn, r *round) error {
 	if err == nil || !outOfTime(err) || ctx.Err() != nil {
 		return err
 	}
-	a.clearObstacles(ctx, conn)
+	a.clearObstacles(ctx)
 	return a.server.WaitPromoted(ctx)
 }
 
 // clearObstacles ends the sessions whose snapshots or locks keep replay from
 // going on. They run on a standby that is about to become the primary; their
 // clients connect again.
-func (a *agent) clearObstacles(ctx context.Context, conn *pg.Conn) {
+func (a *agent) clearObstacles(ctx context.Context) {
+	conn, err := a.owner(ctx)
+	if err != nil {
+		a.log.Warn("sessions that may hold up the promotion were not ended", "error", err)
+		return
+	}
+	defer conn.Close()
 	rows, err := conn.Exec(ctx, `SELECT pid, pg_terminate_backend(pid) FROM pg_stat_activity
 WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() AND (backend_xmin IS NOT NULL OR xact_start IS NOT NULL)`)
 	if err != nil {
@@ -131,7 +137,7 @@ func (a *agent) openByRestart(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := os.Remove(a.conf.signalFile()); err != nil && !os.IsNotExist(err) {
+	if err := pg.RemoveFile(a.conf.signalFile()); err != nil {
 		return err
 	}
 	if err := a.server.Start(ctx); err != nil {
@@ -146,12 +152,10 @@ func (a *agent) alreadyOpen(ctx context.Context, conn *pg.Conn, r *round) error 
 	if err := a.look(ctx, conn, r); err != nil {
 		return ocf.Errorf(ocf.ErrGeneric, "%w", err)
 	}
-	d, err := a.pursue(ctx, conn, r, replication.Standbys)
-	if err != nil {
-		return ocf.Errorf(ocf.ErrGeneric, "%w", err)
-	}
-	if d.Verdict == replication.No {
-		return ocf.Errorf(ocf.ErrGeneric, "%s", d.Reason)
+	if a.memory.newest.Primary != a.conf.self {
+		if err := a.adopt(ctx, conn, r); err != nil {
+			return ocf.Errorf(ocf.ErrGeneric, "%w", err)
+		}
 	}
 	return a.finishPromotion(ctx, conn, r)
 }
@@ -172,7 +176,7 @@ func (a *agent) finishPromotion(ctx context.Context, conn *pg.Conn, r *round) er
 	}
 	a.try(ctx, append(a.primaryWrites(r), a.scoreWrite(a.conf.self, replication.Primary), baseline)...)
 	a.removeLock()
-	a.makeSlots(ctx, conn)
+	a.makeSlots(ctx)
 	a.log.Info("promoted", "position", a.position(r.status).String())
 	return nil
 }

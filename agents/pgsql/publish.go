@@ -147,10 +147,14 @@ func (a *agent) revoke(ctx context.Context) {
 	a.try(ctx, a.changed([]crm.Write{a.scoreWrite(a.conf.self, replication.Never)})...)
 }
 
-// keepRecord mends our entry in the cluster's memory if it is older than our
-// file: after a cut the other side's copy may have replaced ours.
+// keepRecord writes our entry in the cluster's memory if our file knows better:
+// after a cut the other side's copy may have replaced ours, and a write may have
+// failed after the file was written. Nobody can confirm a record it cannot see.
 func (a *agent) keepRecord(ctx context.Context) {
-	if a.memory.newest.Primary == a.conf.self {
-		a.try(ctx, a.changed([]crm.Write{forever(a.self(), a.conf.attr(attrRecord), a.memory.newest.String())})...)
+	if !a.memory.newest.Newer(a.memory.cib) {
+		return
+	}
+	if a.try(ctx, forever(a.self(), a.conf.attr(attrRecord), a.memory.newest.String())) {
+		a.memory.cib = a.memory.newest
 	}
 }

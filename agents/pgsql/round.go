@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -62,7 +63,8 @@ func (a *agent) pursue(ctx context.Context, conn *pg.Conn, r *round, rule func(r
 				return d, err
 			}
 		}
-		if err := ctx.Err(); err != nil {
+		if ctx.Err() != nil {
+			d.Reason = "out of time; the last thing done was: " + d.String()
 			return d, nil
 		}
 	}
@@ -100,7 +102,7 @@ func (a *agent) namesInForce(st pg.Status) ([]string, error) {
 	set := st.Setting("synchronous_standby_names")
 	names, ok := parseStandbyNames(set.Value)
 	// A role that may not see sources cannot be held against the setting.
-	foreign := set.Value != "" && set.File != "" && set.File != a.conf.repModeFile()
+	foreign := set.Value != "" && set.File != "" && filepath.Clean(set.File) != a.conf.repModeFile()
 	if !ok || foreign {
 		return nil, fmt.Errorf("synchronous_standby_names = %q is set by %s: remove it there, the agent sets it in %s",
 			set.Value, set.From(), a.conf.repModeFile())

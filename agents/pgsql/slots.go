@@ -6,28 +6,39 @@ import (
 	"pgrex/lib/pg"
 )
 
-// makeSlots creates a physical slot for every other node on a new primary, so
-// that none of them loses WAL it needs while it is away.
-func (a *agent) makeSlots(ctx context.Context, conn *pg.Conn) {
-	if a.conf.slotPrefix == "" {
-		return
-	}
-	for _, name := range a.otherSlots() {
-		if err := conn.CreateSlot(ctx, name); err != nil {
-			a.log.Warn("replication slot not created; the next monitor tries again", "error", err)
-		}
-	}
+// owner is a session as the server's owner, for what the monitoring role may not
+// do: slots, ending other sessions.
+func (a *agent) owner(ctx context.Context) (*pg.Conn, error) {
+	s := *a.server
+	s.DBUser, s.Password = "", ""
+	return s.Connect(ctx)
+}
+
+// makeSlots creates a physical slot for every other node on a primary, so that
+// none of them loses WAL it needs while it is away.
+func (a *agent) makeSlots(ctx context.Context) {
+	a.eachSlot(ctx, "created", (*pg.Conn).CreateSlot)
 }
 
 // dropSlots removes them on a standby: a slot that nobody uses keeps WAL until
 // the disk is full.
-func (a *agent) dropSlots(ctx context.Context, conn *pg.Conn) {
+func (a *agent) dropSlots(ctx context.Context) {
+	a.eachSlot(ctx, "dropped", (*pg.Conn).DropSlot)
+}
+
+func (a *agent) eachSlot(ctx context.Context, done string, f func(*pg.Conn, context.Context, string) error) {
 	if a.conf.slotPrefix == "" {
 		return
 	}
+	conn, err := a.owner(ctx)
+	if err != nil {
+		a.log.Warn("replication slots not "+done, "error", err)
+		return
+	}
+	defer conn.Close()
 	for _, name := range a.otherSlots() {
-		if err := conn.DropSlot(ctx, name); err != nil {
-			a.log.Warn("left-over replication slot not dropped", "error", err)
+		if err := f(conn, ctx, name); err != nil {
+			a.log.Warn("replication slot not "+done, "error", err)
 		}
 	}
 }
@@ -44,17 +55,17 @@ func (a *agent) otherSlots() []string {
 
 // keepSlots creates slots that are missing on a running primary: a node added to
 // node_list later has none yet.
-func (a *agent) keepSlots(ctx context.Context, conn *pg.Conn, r *round) {
+func (a *agent) keepSlots(ctx context.Context, r *round) {
+	if a.conf.slotPrefix == "" {
+		return
+	}
 	have := map[string]bool{}
 	for _, s := range r.status.Slots {
 		have[s.Name] = true
 	}
-	if a.conf.slotPrefix == "" {
-		return
-	}
 	for _, s := range a.otherSlots() {
 		if !have[s] {
-			a.makeSlots(ctx, conn)
+			a.makeSlots(ctx)
 			return
 		}
 	}

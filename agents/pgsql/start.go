@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"pgrex/lib/ocf"
@@ -51,8 +52,11 @@ func (a *agent) start(ctx context.Context) error {
 // startRunning is a start of what already runs: fine, unless it is a primary
 // where a standby was asked for.
 func (a *agent) startRunning(ctx context.Context) error {
+	if err := a.ready(ctx); err != nil {
+		return err
+	}
 	if a.conf.mode == modeNone {
-		return a.ready(ctx)
+		return nil
 	}
 	conn, err := a.connectPatiently(ctx, nil)
 	if pg.IsTooMany(err) && a.startingAsStandby() {
@@ -133,7 +137,7 @@ func (a *agent) mayStart(ctx context.Context) error {
 	}
 	o := a.observation()
 	o.Wal, o.Lock = wal, exists(a.conf.lockFile())
-	if o.Promoted != "" {
+	if a.promoted() != "" {
 		up, err := a.awaitUpstream(ctx)
 		if err != nil {
 			a.log.Warn("the primary does not answer at master_ip", "promoted", o.Promoted, "master_ip", a.conf.primaryIP, "error", err)
@@ -162,10 +166,7 @@ func (a *agent) wal(ctx context.Context) (replication.Wal, error) {
 	if err != nil {
 		return replication.Wal{}, err
 	}
-	// A copy made by pg_basebackup carries the state of the server it was made
-	// from; its backup_label tells it apart.
-	copied := exists(a.conf.data + "/backup_label")
-	wasPrimary := !copied && c.State != pg.StateInArchiveRecovery && c.State != pg.StateShutDownInRecovery
+	wasPrimary := !a.copied() && c.State != pg.StateInArchiveRecovery && c.State != pg.StateShutDownInRecovery
 	fetch, cleanup, err := a.archive(wasPrimary && c.State != pg.StateShutDown)
 	if err != nil {
 		return replication.Wal{}, err
@@ -187,6 +188,18 @@ func (a *agent) wal(ctx context.Context) (replication.Wal, error) {
 	w.Clean = c.State == pg.StateShutDown || c.State == pg.StateShutDownInRecovery
 	w.WasPrimary = wasPrimary
 	return w, nil
+}
+
+// copied reports whether the data directory is a fresh copy of another server: it
+// carries the state of the server it was made from, and a backup_label. Before
+// PostgreSQL 15 a primary under an exclusive backup has one as well.
+func (a *agent) copied() bool {
+	label, err := os.ReadFile(filepath.Join(a.conf.data, "backup_label"))
+	if err != nil {
+		return false
+	}
+	v, err := a.server.Version()
+	return err == nil && v >= 15 || strings.Contains(string(label), "BACKUP METHOD: streamed") || exists(a.conf.signalFile())
 }
 
 // archive is what restore_command would deliver to a server that crashed as
@@ -236,7 +249,7 @@ func startError(err error) error {
 // started is the end of every start of a standby: what people see, and the
 // election if no primary lives.
 func (a *agent) started(ctx context.Context, conn *pg.Conn, st pg.Status) error {
-	if a.cluster == nil {
+	if !a.clustered() {
 		return nil
 	}
 	if a.memory.snap.Nodes == nil {
@@ -244,7 +257,7 @@ func (a *agent) started(ctx context.Context, conn *pg.Conn, st pg.Status) error 
 			return ocf.Errorf(ocf.ErrGeneric, "started, but: %w", err)
 		}
 	}
-	a.dropSlots(ctx, conn)
+	a.dropSlots(ctx)
 	a.try(ctx, a.changed(append(a.receiverWrites(st), transient(a.self(), a.conf.attr(attrStatus), statusAlone)))...)
 	if a.promoted() != "" {
 		return nil
@@ -266,15 +279,35 @@ func (a *agent) reload(ctx context.Context) error {
 	if a.conf.mode == modeNone {
 		return nil
 	}
-	local, err := localAddress(a.conf.primaryIP)
-	if err == nil {
-		err = a.writeFile(a.conf.recoveryFile(), a.conf.recoveryConf(!local))
+	if a.userErr != nil {
+		return a.noUser()
 	}
-	if err == nil {
-		err = a.server.Reload()
-	}
+	err := a.reloadFiles(ctx)
 	if err != nil && !errors.Is(err, pg.ErrNotRunning) {
-		return ocf.Errorf(ocf.ErrGeneric, "%w", err)
+		return ocf.Errorf(ocf.ErrGeneric, "not reloaded: %w", err)
 	}
 	return nil
+}
+
+// reloadFiles writes recovery.conf anew and puts it in force.
+func (a *agent) reloadFiles(ctx context.Context) error {
+	local, err := localAddress(a.conf.primaryIP)
+	if err != nil {
+		return err
+	}
+	if err := a.writeFile(a.conf.recoveryFile(), a.conf.recoveryConf(!local)); err != nil {
+		return err
+	}
+	if err := a.server.Reload(); err != nil {
+		return err
+	}
+	conn, err := a.connectPatiently(ctx, a.startingAsStandby)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	if local {
+		return nil
+	}
+	return a.awaitConninfo(ctx, conn, a.conf.conninfo())
 }

@@ -21,10 +21,14 @@ func (a *agent) steady(st pg.Status) bool {
 		return false
 	}
 	seen, ok := a.cache.Load()
-	return ok && seen == a.fingerprint(st)
+	print := a.fingerprint(st)
+	return ok && print != "" && seen == print
 }
 
 func (a *agent) storeSteady(st pg.Status) {
+	if a.unwritten {
+		return
+	}
 	if err := a.cache.Store(a.fingerprint(st)); err != nil {
 		a.log.Warn("cannot remember what was written; every monitor will read the cluster's memory", "error", err)
 	}

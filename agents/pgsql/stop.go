@@ -18,7 +18,7 @@ func (a *agent) stop(ctx context.Context) error {
 	res, err := a.server.Stop(ctx, a.stopOptions())
 	if err != nil {
 		if replicates {
-			a.publishStopped(statusUnknown)
+			a.publishStopped(ctx, statusUnknown)
 		}
 		return ocf.Errorf(ocf.ErrGeneric, "%w", err)
 	}
@@ -32,7 +32,7 @@ func (a *agent) stop(ctx context.Context) error {
 				a.log.Warn("rep_mode.conf not emptied; start does it", "error", err)
 			}
 		}
-		a.publishStopped(statusStop)
+		a.publishStopped(ctx, statusStop)
 	}
 	return nil
 }

@@ -74,12 +74,22 @@ func (a *agent) pointUpstream(ctx context.Context, conn *pg.Conn, st pg.Status) 
 	if err := a.server.Reload(); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, settleLimit)
-	defer cancel()
-	if set, err := conn.WaitSetting(ctx, "primary_conninfo", want); err != nil {
-		return fmt.Errorf("primary_conninfo is %q (from %s) after a reload: remove the other setting, the agent sets it in %s", set.Value, set.From(), a.conf.recoveryFile())
+	if err := a.awaitConninfo(ctx, conn, want); err != nil {
+		return err
 	}
 	a.log.Info("the standby follows", "master_ip", a.conf.primaryIP)
+	return nil
+}
+
+// awaitConninfo waits until primary_conninfo is in force. Its value is not for
+// the log: it may hold a password.
+func (a *agent) awaitConninfo(ctx context.Context, conn *pg.Conn, want string) error {
+	ctx, cancel := context.WithTimeout(ctx, settleLimit)
+	defer cancel()
+	set, err := conn.WaitSetting(ctx, "primary_conninfo", want)
+	if err != nil {
+		return fmt.Errorf("primary_conninfo after a reload is still that of %s: remove it there, the agent sets it in %s", set.From(), a.conf.recoveryFile())
+	}
 	return nil
 }
 

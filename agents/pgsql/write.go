@@ -56,10 +56,13 @@ func (a *agent) apply(ctx context.Context, writes ...crm.Write) error {
 }
 
 // try is apply for what people read and no rule: a failure is logged.
-func (a *agent) try(ctx context.Context, writes ...crm.Write) {
-	if err := a.apply(ctx, writes...); err != nil {
+func (a *agent) try(ctx context.Context, writes ...crm.Write) bool {
+	err := a.apply(ctx, writes...)
+	if err != nil {
+		a.unwritten = true
 		a.log.Warn("node attributes not written; the next monitor tries again", "error", err)
 	}
+	return err == nil
 }
 
 // self is our node's name as the cluster spells it.
