@@ -169,6 +169,10 @@ func TestParseStandbyNames(t *testing.T) {
 		{`n2`, nil, false},
 		{`n2, n3`, nil, false},
 		{`"n2" "n3"`, nil, false},
+		{`"n2",`, nil, false},
+		// PostgreSQL reads a bare list as FIRST 1.
+		{`"n2", "n3"`, nil, false},
+		{`FIRST 2 ("n2", "dr",)`, nil, false},
 		{`"n2`, nil, false},
 		{`""`, nil, false},
 		{`"n2"x`, nil, false},
