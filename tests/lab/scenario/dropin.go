@@ -171,12 +171,26 @@ func dropInCareless(ctx context.Context, r *Run) error {
 	if err != nil {
 		return err
 	}
+	before, err := r.picture(ctx)
+	if err != nil {
+		return err
+	}
 	r.Begin("provider changed without maintenance mode")
 	_, err = r.Sh(ctx, v.From, `cibadmin --modify --xml-text '<primitive id="pgsql" class="ocf" provider="pgrex" type="pgsql"/>'`)
 	if err != nil {
 		return err
 	}
-	err = r.Wait(ctx, "our agent in charge of a healthy cluster", 2*time.Minute, func(v cluster.View) bool {
+	// Pacemaker restarts what changed: new servers say that it is over.
+	err = r.Wait(ctx, "our agent in charge of restarted servers", 2*time.Minute, func(v cluster.View) bool {
+		now, err := r.picture(ctx)
+		if err != nil {
+			return false
+		}
+		for n, pid := range before.pids {
+			if now.pids[n] == pid {
+				return false
+			}
+		}
 		return provider(v) == "pgrex" && v.Healthy(r.NodeNames())
 	})
 	if err != nil {
