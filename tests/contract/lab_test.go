@@ -6,6 +6,7 @@ import (
 	"encoding/xml"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"slices"
 	"strconv"
@@ -21,8 +22,9 @@ type lab struct{ name string }
 var building sync.Mutex
 
 // newLab builds one and takes it down after the test.
-func newLab(t *testing.T, name string, nodes int, flags ...string) lab {
+func newLab(t *testing.T, purpose string, nodes int, flags ...string) lab {
 	t.Helper()
+	name := labName(os.Getenv(insideEnv), purpose)
 	l := lab{name}
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
@@ -148,7 +150,7 @@ func TestOneNodeCluster(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := newLab(t, "contract-one", 1, "--bare")
+	l := newLab(t, "one", 1, "--bare")
 	l.must(t, node, "sh", "-c", fmt.Sprintf(initNode, pgbin, labData))
 	p := params{
 		"pgctl": pgbin + "/pg_ctl", "psql": pgbin + "/psql", "pgdata": labData, "socketdir": "/run/postgresql", "tmpdir": "/var/lib/pgsql/tmp",
@@ -283,7 +285,7 @@ func (l lab) checkFrozen(t *testing.T, p params) {
 // one connection and one query.
 func TestOneProcessPerMonitor(t *testing.T) {
 	t.Parallel()
-	l := newLab(t, "contract-two", 2)
+	l := newLab(t, "two", 2)
 	p := l.resource(t)
 	roles := map[int]string{}
 	for _, on := range []string{"n1", "n2"} {

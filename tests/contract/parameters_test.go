@@ -120,7 +120,7 @@ func (s *server) inRecovery(t *testing.T) bool {
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	conn := s.connect(t)
-	defer conn.Close(ctx)
+	defer func() { _ = conn.Close(ctx) }()
 	var yes bool
 	if err := conn.QueryRow(ctx, "select pg_is_in_recovery()").Scan(&yes); err != nil {
 		t.Fatal(err)

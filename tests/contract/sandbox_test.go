@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -16,7 +17,8 @@ import (
 )
 
 const (
-	// insideEnv tells the test program that it already is in the sandbox.
+	// insideEnv tells the test program that it already is in the sandbox. Its value is a word that
+	// no other run has.
 	insideEnv = "PGREX_CONTRACT_INSIDE"
 	// binEnv names the directory of the built programs; ../../bin without it.
 	binEnv = "PGREX_BIN"
@@ -57,9 +59,11 @@ func TestMain(m *testing.M) {
 	runtime.LockOSThread()
 	cmd := exec.Command("unshare", append(args, os.Args...)...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	cmd.Env = append(os.Environ(), insideEnv+"=1")
+	run := strconv.Itoa(os.Getpid())
+	cmd.Env = append(os.Environ(), insideEnv+"="+run)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	err := cmd.Run()
+	removeGroups(run)
 	var status *exec.ExitError
 	switch {
 	case errors.As(err, &status):
@@ -67,6 +71,24 @@ func TestMain(m *testing.M) {
 	case err != nil:
 		fmt.Fprintln(os.Stderr, "contract: cannot make the sandbox:", err)
 		os.Exit(1)
+	}
+}
+
+// labName is the name of a lab of this run: control groups have no namespace
+// here, and other runs have theirs.
+func labName(run, purpose string) string { return "contract-" + purpose + "-" + run }
+
+// removeGroups removes the control groups of labs that came to a sudden end. All
+// their processes are gone with the sandbox.
+func removeGroups(run string) {
+	for _, root := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/freezer"} {
+		left, _ := filepath.Glob(root + "/pgrex-lab/" + labName(run, "*"))
+		for _, group := range left {
+			nodes, _ := filepath.Glob(group + "/*/")
+			for _, dir := range append(nodes, group) {
+				_ = os.Remove(dir)
+			}
+		}
 	}
 }
 
