@@ -35,13 +35,7 @@ func Build(ctx context.Context, p Plan) (*Site, error) {
 	if err := os.MkdirAll(Base, 0o755); err != nil {
 		return nil, err
 	}
-	if err := os.Mkdir(p.Dir(), 0o755); err != nil {
-		if errors.Is(err, os.ErrExist) {
-			return nil, fmt.Errorf("lab %q exists: take it down with \"lab down --name=%s\" or use another name", p.Name, p.Name)
-		}
-		return nil, err
-	}
-	if err := markBuilder(p); err != nil {
+	if err := claim(p); err != nil {
 		return nil, err
 	}
 	plan, err := json.Marshal(p)
@@ -84,12 +78,29 @@ func Build(ctx context.Context, p Plan) (*Site, error) {
 	return s, nil
 }
 
-func markBuilder(p Plan) error {
+// claim makes the lab's directory, at once with a note of who builds in it: one
+// without would be taken for a dead lab's.
+func claim(p Plan) error {
 	start, err := startTime(os.Getpid())
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(p.Dir(), "builder"), []byte(fmt.Sprintf("%d %s", os.Getpid(), start)), 0o644)
+	tmp, err := os.MkdirTemp(Base, ".new-")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(tmp) }()
+	if err := os.Chmod(tmp, 0o755); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(tmp, "builder"), fmt.Appendf(nil, "%d %s", os.Getpid(), start), 0o644); err != nil {
+		return err
+	}
+	err = os.Rename(tmp, p.Dir())
+	if errors.Is(err, unix.ENOTEMPTY) || errors.Is(err, unix.EEXIST) {
+		return fmt.Errorf("lab %q exists: take it down with \"lab down --name=%s\" or use another name", p.Name, p.Name)
+	}
+	return err
 }
 
 // Open finds a living lab.

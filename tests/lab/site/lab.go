@@ -107,7 +107,7 @@ func Names() []string {
 	es, _ := os.ReadDir(Base)
 	var names []string
 	for _, e := range es {
-		if e.IsDir() {
+		if e.IsDir() && goodName.MatchString(e.Name()) {
 			names = append(names, e.Name())
 		}
 	}
