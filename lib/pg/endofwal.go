@@ -130,19 +130,41 @@ func (s *Server) followNewer(ctx context.Context, r *walReader, end *WALEnd) err
 		}
 		old := r.history
 		r.history = h
+		// The last record once more, so that the first new one is linked to it.
+		from, again := end.LastRecord, 1
+		if end.Records == 0 {
+			from, again = end.LSN, 0
+		}
 		longer := WALEnd{}
-		if why := r.follow(ctx, end.LastRecord, &longer); !errors.Is(why, errWALEnd) {
+		if why := r.follow(ctx, from, &longer); !errors.Is(why, errWALEnd) {
 			return why
 		}
 		if longer.LSN > end.LSN {
 			end.Position, end.LastRecord = longer.Position, longer.LastRecord
-			end.Records += longer.Records - 1
+			end.Records += longer.Records - again
 		}
 		if end.Timeline != tli {
 			r.history = old
 		}
 	}
 	return nil
+}
+
+// extend reads on from a place a running standby has reached to the end of what
+// pg_wal holds, which the standby has still to replay. It gives p itself when
+// nothing more is there or can be read.
+func (s *Server) extend(ctx context.Context, p Position, ctl ControlData) Position {
+	history, err := ReadHistory(s.WALDir(), p.Timeline)
+	if err != nil {
+		return p
+	}
+	r := &walReader{dir: s.WALDir(), control: ctl, history: history, fetched: map[string]string{}}
+	defer r.close()
+	end := WALEnd{Position: p}
+	if why := r.follow(ctx, p.LSN, &end); errors.Is(why, errWALEnd) {
+		_ = s.followNewer(ctx, r, &end) // what was found before an error counts
+	}
+	return end.Position
 }
 
 // shutdownEnd computes the end of a shutdown checkpoint record from its place,

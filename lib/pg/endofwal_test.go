@@ -397,3 +397,33 @@ func TestEndOfWALOverwritten(t *testing.T) {
 		t.Errorf("over the overwritten record: %+v, %v; wrote %s", long, why, lsn)
 	}
 }
+
+// What a standby received before its restart and has not replayed yet is its own
+// all the same.
+func TestPositionBeforeReplay(t *testing.T) {
+	t.Parallel()
+	primary := newServer(t)
+	startServer(t, primary)
+	_ = sql(t, primary, "CREATE TABLE public.t (i int)")
+	standby := newStandby(t, primary, "n2", "recovery_min_apply_delay = '1h'")
+	startServer(t, standby)
+	eventually(t, "the standby streams", func() bool { _, ok := ptr(status(t, primary)).Sender("n2"); return ok })
+	for range 3 {
+		_ = sql(t, primary, "INSERT INTO public.t SELECT generate_series(1, 1000)")
+	}
+	lsn, err := connect(t, primary).InsertLSN(testContext(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the standby has it", func() bool { w, _ := ptr(status(t, primary)).Sender("n2"); return w.FlushLSN >= lsn })
+	crash(t, primary)
+	crash(t, standby)
+	startServer(t, standby)
+	st := status(t, standby)
+	if st.ReplayLSN >= lsn || st.ReceiveLSN >= lsn {
+		t.Fatalf("nothing to show: replayed %s, received %s", st.ReplayLSN, st.ReceiveLSN)
+	}
+	if p := standby.Position(st); p.Timeline != 1 || p.LSN < lsn {
+		t.Errorf("position %v, want %s; replayed %s", p, lsn, st.ReplayLSN)
+	}
+}

@@ -1,6 +1,7 @@
 package pg
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -13,13 +14,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// extendTimeout bounds reading ahead of a standby's replay.
+const extendTimeout = 2 * time.Second
+
 // Position is how far the server's WAL reaches: a primary's flushed end, a
 // standby's newest of written, flushed and replayed with the timeline that holds
 // it.
 //
 // On a standby SQL tells the timeline only while the WAL receiver runs; the
 // control data follows at the next restartpoint. The rest is read from pg_wal:
-// the newest timeline whose segment has been filled up to that place.
+// the newest timeline whose segment has been filled up to that place, and, when
+// no receiver streams, what was received before a restart and waits for replay.
+// That is read for at most 2 s.
 func (s *Server) Position(st Status) Position {
 	if !st.InRecovery {
 		return Position{st.Timeline, st.FlushLSN}
@@ -39,6 +45,11 @@ func (s *Server) Position(st Status) Position {
 	// The receiver may have asked for a timeline of which nothing is here yet.
 	if h, err := ReadHistory(s.WALDir(), p.Timeline); err == nil {
 		p.Timeline = h.TimelineOf(p.LSN - 1)
+	}
+	if r := st.Receiver; r == nil || r.Status != "streaming" {
+		ctx, cancel := context.WithTimeout(context.Background(), extendTimeout)
+		defer cancel()
+		p = s.extend(ctx, p, ctl)
 	}
 	return p
 }

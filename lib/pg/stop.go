@@ -122,7 +122,7 @@ func (p *stopper) plan(ctx context.Context, opts StopOptions) {
 		left := time.Until(deadline)
 		reserve := min(killReserve, left/4)
 		p.kill = left - reserve
-		p.escalate = min(p.escalate, max(0, p.kill-immediatePatience))
+		p.escalate = min(p.escalate, max(p.kill-immediatePatience, left/2))
 	}
 	if p.mode == Immediate {
 		p.escalate = 0
