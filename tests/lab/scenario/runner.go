@@ -180,7 +180,9 @@ func (r *Runner) fit(ctx context.Context, s Scenario, log func(string, ...any)) 
 	ctx, cancel := context.WithTimeout(ctx, upLimit)
 	defer cancel()
 	if r.lab != nil && reflect.DeepEqual(r.shape, want) {
-		if err := r.lab.WaitHealthy(ctx, 10*time.Second); err == nil {
+		// One that a scenario left with other agents is of another shape.
+		v, err := r.lab.View(ctx)
+		if err == nil && provider(v) == want.agents.Provider() && r.lab.WaitHealthy(ctx, 10*time.Second) == nil {
 			return nil
 		}
 	}
