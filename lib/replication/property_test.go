@@ -35,29 +35,48 @@ type event struct {
 
 func anyNode(w *world, c chooser) *node { return w.nodes[c.pick("node", len(w.nodes))] }
 
+// one picks a node for which the event means something, if there is one.
+func one(w *world, c chooser, fits func(n *node) bool) *node {
+	var some []*node
+	for _, n := range w.nodes {
+		if fits(n) {
+			some = append(some, n)
+		}
+	}
+	if len(some) == 0 {
+		return w.nodes[0]
+	}
+	return some[c.pick("node", len(some))]
+}
+
+func isPrimary(n *node) bool  { return n.server.state == primary }
+func isRunning(n *node) bool  { return n.server.state != stopped }
+func acts(n *node) bool       { return n.action != nil }
+func hasMail(n *node) bool    { return len(n.waiting) > 0 }
+func idleServer(n *node) bool { return n.action == nil && n.probed && n.running && !n.failed }
+
 func events() []event {
 	return []event{
-		{"advance", 30, false, func(w *world, c chooser) { w.advance(anyNode(w, c)) }},
-		{"finish", 14, false, func(w *world, c chooser) { w.finish(anyNode(w, c)) }},
+		{"advance", 30, false, func(w *world, c chooser) { w.advance(one(w, c, acts)) }},
+		{"finish", 14, false, func(w *world, c chooser) { w.finish(one(w, c, acts)) }},
 		{"tick", 24, false, func(w *world, c chooser) {
 			if p := w.partitions(); len(p) > 0 {
 				w.tick(p[c.pick("partition", len(p))])
 			}
 		}},
 		{"monitor", 16, false, func(w *world, c chooser) {
-			n := anyNode(w, c)
-			if n.probed && n.running && !n.failed {
+			if n := one(w, c, idleServer); idleServer(n) {
 				w.begin(n, [...]string{"monitor", "notify"}[c.pick("kind", 2)])
 			}
 		}},
-		{"commit", 16, false, func(w *world, c chooser) { w.commit(anyNode(w, c)) }},
-		{"flush", 12, false, func(w *world, c chooser) { w.flush(anyNode(w, c)) }},
-		{"stream", 12, false, func(w *world, c chooser) { w.stream(anyNode(w, c), anyNode(w, c), 1+c.pick("entries", 3)) }},
+		{"commit", 16, false, func(w *world, c chooser) { w.commit(one(w, c, isPrimary)) }},
+		{"flush", 12, false, func(w *world, c chooser) { w.flush(one(w, c, isRunning)) }},
+		{"stream", 12, false, func(w *world, c chooser) { w.stream(one(w, c, isPrimary), anyNode(w, c), 1+c.pick("entries", 3)) }},
 		{"pump", 12, false, func(w *world, _ chooser) { w.pump() }},
-		{"checkpointer", 3, false, func(w *world, c chooser) { w.checkpointer(anyNode(w, c)) }},
-		{"sender times out", 6, false, func(w *world, c chooser) { w.senderTimeout(anyNode(w, c)) }},
-		{"arrive", 12, false, func(w *world, c chooser) { n := anyNode(w, c); n.arrive(1 + c.pick("count", 4)) }},
-		{"record overtakes", 4, true, func(w *world, c chooser) { anyNode(w, c).overtake() }},
+		{"checkpointer", 3, false, func(w *world, c chooser) { w.checkpointer(one(w, c, isPrimary)) }},
+		{"sender times out", 6, false, func(w *world, c chooser) { w.senderTimeout(one(w, c, isPrimary)) }},
+		{"arrive", 12, false, func(w *world, c chooser) { n := one(w, c, hasMail); n.arrive(1 + c.pick("count", 4)) }},
+		{"record overtakes", 4, true, func(w *world, c chooser) { one(w, c, hasMail).overtake() }},
 		{"disk", 3, false, func(w *world, c chooser) { anyNode(w, c).saveDisk() }},
 		{"settle", 7, false, func(w *world, c chooser) { w.settle(1 + c.pick("rounds", 8)) }},
 
@@ -91,10 +110,13 @@ func events() []event {
 				w.fence(p[c.pick("partition", len(p))], anyNode(w, c))
 			}
 		}},
-		{"server crash", 3, true, func(w *world, c chooser) { anyNode(w, c).crash(c.pick("kept", 3)); w.disconnect() }},
+		{"server crash", 3, true, func(w *world, c chooser) { one(w, c, isRunning).crash(c.pick("kept", 3)); w.hangUp() }},
+		// Somebody restarts the server by hand: a primary stays one, with the names
+		// it had, and nobody tells the cluster.
+		{"restart by hand", 1, true, func(w *world, c chooser) { w.restart(one(w, c, isRunning)) }},
 		{"power off", 2, true, func(w *world, c chooser) { w.powerOff(anyNode(w, c), c.pick("kept", 2), c.pick("lose", 2) == 1) }},
 		{"power off amid action", 2, true, func(w *world, c chooser) {
-			n := anyNode(w, c)
+			n := one(w, c, acts)
 			if n.action == nil {
 				return
 			}
@@ -110,9 +132,9 @@ func events() []event {
 		}},
 		{"stack crash", 1, true, func(w *world, c chooser) { w.stackGone(anyNode(w, c), c.pick("lose", 2) == 1) }},
 		{"leave", 2, true, func(w *world, c chooser) { n := anyNode(w, c); n.leaving = n.stack }},
-		{"kill", 3, true, func(w *world, c chooser) { w.kill(anyNode(w, c)) }},
-		{"boot", 6, false, func(w *world, c chooser) { anyNode(w, c).power = true }},
-		{"stack start", 8, false, func(w *world, c chooser) { w.stackStart(anyNode(w, c)) }},
+		{"kill", 3, true, func(w *world, c chooser) { w.kill(one(w, c, acts)) }},
+		{"boot", 6, false, func(w *world, c chooser) { one(w, c, func(n *node) bool { return !n.power }).power = true }},
+		{"stack start", 8, false, func(w *world, c chooser) { w.stackStart(one(w, c, func(n *node) bool { return n.power && !n.stack })) }},
 		{"unblock quorum", 1, true, func(w *world, c chooser) { n := anyNode(w, c); n.quorumSeen = n.stack }},
 		// external_standby_node_list is set or unset: commits wait for all or for one.
 		{"external standbys", 1, true, func(w *world, _ chooser) { w.external = !w.external }},
@@ -127,6 +149,10 @@ func accept(w *world, c chooser) {
 	if !n.stack || n.waits == "" && n.reason == "" {
 		return
 	}
+	w.acceptOn(n)
+}
+
+func (w *world) acceptOn(n *node) {
 	epoch := r.Newest(n.file, n.mem.newest()).Epoch
 	w.accepted = true
 	n.banned = false
@@ -167,10 +193,24 @@ func schedule(w *world, c chooser, length int, more ...event) string {
 		}
 	}
 	w.repair()
+	if w.accepted && w.violation == "" && !w.hasPrimary() {
+		// Data that an operator let diverge are his to choose from again.
+		w.acceptOn(w.nodes[0])
+		w.repair()
+	}
 	if w.violation != "" {
 		return w.violation
 	}
 	return w.stands()
+}
+
+func (w *world) hasPrimary() bool {
+	for _, n := range w.nodes {
+		if n.promoted && isPrimary(n) {
+			return true
+		}
+	}
+	return false
 }
 
 // past gives one of the servers commits from before there was a record.
@@ -270,7 +310,7 @@ func TestNothingAcknowledgedIsLost(t *testing.T) {
 }
 
 // TestAcceptedLossHasAnExit: whatever an operator accepts and when, the cluster
-// comes back by itself once everything is repaired.
+// comes back once everything is repaired, if need be by one more such act.
 func TestAcceptedLossHasAnExit(t *testing.T) {
 	seeded(t, 200, r.Sync, event{"accept", 4, false, accept})
 }

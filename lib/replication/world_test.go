@@ -173,6 +173,19 @@ func (w *world) disconnect() {
 	}
 }
 
+// hangUp is disconnect after the end of a process: where the network carries, the
+// other side hears of it at once.
+func (w *world) hangUp() {
+	w.disconnect()
+	for _, p := range w.nodes {
+		for name, l := range p.server.senders {
+			if s := w.node(name); !l.alive && s.power && w.linked(p, s) {
+				delete(p.server.senders, name)
+			}
+		}
+	}
+}
+
 // senderTimeout removes the lines of dead connections.
 func (w *world) senderTimeout(p *node) {
 	for name, l := range p.server.senders {
@@ -305,8 +318,22 @@ func (w *world) shutdown(n *node) {
 	s.wasPrimary, s.clean = s.state == primary, true
 	s.state = stopped
 	s.unacked, s.senders = nil, nil
-	w.disconnect()
+	w.hangUp()
 	w.logf("%s: server stopped cleanly", n.name)
+}
+
+// restart is a restart of the server by hand, without the agent.
+func (w *world) restart(n *node) {
+	s := &n.server
+	state, names := s.state, s.names
+	if state == stopped {
+		return
+	}
+	w.logf("%s: server restarted by hand", n.name)
+	w.shutdown(n)
+	n.startStandby()
+	s.state, s.names, s.inForce = state, names, slices.Clone(names)
+	w.disconnect()
 }
 
 // powerOff takes a machine's power: its server and its stack are gone at once.
