@@ -151,6 +151,9 @@ func printStatus(ctx context.Context, cl *cluster.Cluster) error {
 	for _, f := range v.Failures {
 		fmt.Println("failed:", f)
 	}
+	if len(v.Failures) > 0 {
+		fmt.Println("        a node stays without pgsql until its failure is forgotten: after failure-timeout, or by \"pcs resource cleanup\"")
+	}
 	for _, f := range v.Fencing {
 		fmt.Printf("fencing: %s %s %s (asked by %s, %s)\n", f.Action, f.Target, f.Status, f.Client, f.Completed)
 	}

@@ -41,7 +41,7 @@ type Scenario struct {
 func All() []Scenario {
 	var all []Scenario
 	for _, group := range [][]Scenario{
-		basic(), switchovers(), power(), agentKills(), syncs(), cuts(), upkeep(), threeNodes(), dropIns(),
+		basic(), switchovers(), power(), alone(), agentKills(), syncs(), cuts(), upkeep(), threeNodes(), dropIns(),
 	} {
 		all = append(all, group...)
 	}

@@ -24,6 +24,12 @@ func upkeep() []Scenario {
 			Play: rollingUpgrade,
 		},
 		{
+			Name:      "failure-not-forgotten",
+			Text:      "with PG-REX's own failure-timeout=0 a failed node stays out until cleanup, and then comes back",
+			Variables: map[string]string{"FAILURE_TIMEOUT": "0"},
+			Play:      failureNotForgotten,
+		},
+		{
 			Name:      "standby-crash-loop",
 			Text:      "the standby crashes at every start: it is tried again each failure-timeout, the primary does not feel it, and it comes back once mended",
 			Variables: quickForget(),
@@ -180,4 +186,30 @@ func (r *Run) countLog(node, text string, since time.Time) (int, error) {
 		}
 	}
 	return n, err
+}
+
+func failureNotForgotten(ctx context.Context, r *Run) error {
+	p, s, err := r.Pair(ctx)
+	if err != nil {
+		return err
+	}
+	if err := r.Kill(ctx, s, "postmaster", fault.Postmaster); err != nil {
+		return err
+	}
+	err = r.Wait(ctx, "the failure to be noticed", 30*time.Second, func(v cluster.View) bool {
+		return len(v.Failures) > 0 && !contains(v.On(cluster.ResourcePgsql, ""), s)
+	})
+	if err != nil {
+		return err
+	}
+	err = r.Stays(ctx, s+" stays out", 20*time.Second, func(v cluster.View) bool {
+		return v.Primary() == p && !contains(v.On(cluster.ResourcePgsql, ""), s)
+	})
+	if err != nil {
+		return err
+	}
+	if err := r.Pcs(ctx, p, "resource", "cleanup", cluster.ResourcePgsql); err != nil {
+		return err
+	}
+	return r.WaitSync(ctx, s, time.Minute)
 }
