@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -77,18 +78,33 @@ func (a *agent) makeDirectories() error {
 			return err
 		}
 	}
-	if dir := a.conf.socketDir; dir != "" && !exists(dir) {
-		if err := a.makeDirectory(dir, 0o775|os.ModeSetgid); err != nil {
-			return err
-		}
+	if err := a.makeSocketDir(); err != nil {
+		return err
 	}
 	return a.makeLogFile()
+}
+
+// makeSocketDir creates the socket directory where it is missing. One that is
+// there is somebody's, perhaps everybody's, and is left as it is.
+func (a *agent) makeSocketDir() error {
+	dir := a.conf.socketDir
+	if dir == "" || strings.HasPrefix(dir, "@") {
+		return nil
+	}
+	if st, err := os.Stat(dir); err == nil && !st.IsDir() {
+		return ocf.Errorf(ocf.ErrPerm, "socketdir=%s is not a directory", dir)
+	} else if err == nil {
+		return nil
+	}
+	return a.makeDirectory(dir, 0o775|os.ModeSetgid)
 }
 
 // makeLogFile creates the server's log file where it is missing: pg_ctl opens it
 // as pgdba, who may not write in the directory of logs.
 func (a *agent) makeLogFile() error {
-	if a.conf.logFile == "" || exists(a.conf.logFile) {
+	if st, err := os.Stat(a.conf.logFile); err == nil && st.IsDir() {
+		return ocf.Errorf(ocf.ErrPerm, "logfile=%s is a directory: name a file", a.conf.logFile)
+	} else if err == nil || a.conf.logFile == "" {
 		return nil
 	}
 	f, err := os.OpenFile(a.conf.logFile, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
@@ -141,7 +157,7 @@ func exists(path string) bool {
 // writeFile writes one of the server's files for its owner.
 func (a *agent) writeFile(path, content string) error {
 	u := a.server.User
-	err := pg.WriteFile(path, []byte(content), pg.FileOptions{Mode: 0o600, UID: int(u.UID), GID: int(u.GID)})
+	err := pg.WriteFile(path, []byte(content), pg.FileOptions{Mode: 0o600, UID: int(u.UID), GID: int(u.GID), Replace: true})
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}

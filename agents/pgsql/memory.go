@@ -107,7 +107,7 @@ func (a *agent) readRecordFile() (replication.Record, error) {
 
 func (a *agent) writeRecordFile(r replication.Record) error {
 	// Readable by root alone: it names nodes and positions, and only we read it.
-	err := pg.WriteFile(a.conf.recordFile(), []byte(r.String()+"\n"), pg.FileOptions{Mode: 0o600})
+	err := pg.WriteFile(a.conf.recordFile(), []byte(r.String()+"\n"), pg.FileOptions{Mode: 0o600, Replace: true})
 	if err != nil {
 		return fmt.Errorf("write the record: %w", err)
 	}

@@ -42,7 +42,7 @@ func (a *agent) monitor(ctx context.Context) error {
 		return a.monitorSilent(ps, err)
 	}
 	if !a.conf.replicates() {
-		return a.monitorAlone(ctx, conn, st)
+		return a.monitorAlone(ctx, st)
 	}
 	if st.InRecovery {
 		return a.monitorStandby(ctx, conn, st)
@@ -169,23 +169,24 @@ func (a *agent) roleByFiles() error {
 }
 
 // monitorAlone answers for rep_mode none and slave.
-func (a *agent) monitorAlone(ctx context.Context, conn *pg.Conn, st pg.Status) error {
+func (a *agent) monitorAlone(ctx context.Context, st pg.Status) error {
 	if a.conf.standbyOnly() && !st.InRecovery {
 		return ocf.Errorf(ocf.ErrGeneric, "this server has become a primary, but rep_mode=slave keeps a standby of %s: rebuild it", a.conf.primaryIP)
 	}
 	if a.conf.standbyOnly() {
 		return nil
 	}
-	return a.customCheck(ctx, conn)
+	return a.customCheck(ctx)
 }
 
 // customCheck runs monitor_sql. The default says no more than that the server
-// answers, which is known by now.
-func (a *agent) customCheck(ctx context.Context, conn *pg.Conn) error {
+// answers, which is known by now. It runs in a session of its own, with the
+// settings of the role.
+func (a *agent) customCheck(ctx context.Context) error {
 	if p, _ := declaration().Parameter("monitor_sql"); a.conf.monitorSQL == p.Default {
 		return nil
 	}
-	if _, err := conn.Exec(ctx, a.conf.monitorSQL); err != nil {
+	if err := a.server.Check(ctx, a.conf.monitorSQL); err != nil {
 		return ocf.Errorf(a.failed(), "monitor_sql failed: %w", err)
 	}
 	return nil
@@ -193,7 +194,7 @@ func (a *agent) customCheck(ctx context.Context, conn *pg.Conn) error {
 
 // monitorPrimary keeps the standbys' rights in step.
 func (a *agent) monitorPrimary(ctx context.Context, conn *pg.Conn, st pg.Status) error {
-	if err := a.customCheck(ctx, conn); err != nil {
+	if err := a.customCheck(ctx); err != nil {
 		return err
 	}
 	if a.cluster == nil {

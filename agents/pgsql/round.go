@@ -235,6 +235,12 @@ func (a *agent) setSync(ctx context.Context, conn *pg.Conn, names []string) erro
 			setting.Value, setting.From(), want, a.conf.repModeFile())
 	}
 	a.log.Info("commits wait for", "synchronous_standby_names", want)
+	if len(names) == 0 {
+		// Commits that wait already go on when the checkpointer has noticed.
+		if err := a.server.AwaitReload(ctx); err != nil {
+			a.log.Warn("the checkpointer has not noticed yet that commits need not wait", "error", err)
+		}
+	}
 	return nil
 }
 
