@@ -189,6 +189,13 @@ func (o Observation) prefer(a, b string) bool {
 }
 
 func (o Observation) missingReason(missing []string) string {
+	// A member of the cluster is not what is missing: its server is.
+	missing = slices.Clone(missing)
+	for i, n := range missing {
+		if n == o.Self || o.Peers[n].Presence == Online {
+			missing[i] = "the server of " + n
+		}
+	}
 	if !o.Record.Exists() {
 		return fmt.Sprintf("waiting for %s: no record says who was primary last, so all of node_list must be there once; "+
 			"to start with the data of %s alone: %s", list(missing), o.Self, o.acceptHint())
