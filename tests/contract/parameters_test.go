@@ -46,6 +46,9 @@ func TestPlaces(t *testing.T) {
 		{"socket directory known to the server alone", func(t *testing.T, s *server) params {
 			return params{"socketdir": ""}
 		}, ok, "", nil},
+		{"socket directory that the server does not use", func(t *testing.T, s *server) params {
+			return params{"socketdir": tempDir(t)}
+		}, notConfigured, "socketdir", nil},
 		{"TCP", func(t *testing.T, s *server) params {
 			return params{"pghost": "127.0.0.1"}
 		}, ok, "", nil},
