@@ -46,11 +46,27 @@ func currentUser(t *testing.T) string {
 	return u.Username
 }
 
+// memoryDir is a directory in memory where there is one: durable writes to a disk would be most of
+// a test's time.
+func memoryDir(t *testing.T) string {
+	t.Helper()
+	base := "/dev/shm"
+	if st, err := os.Stat(base); err != nil || !st.IsDir() {
+		base = ""
+	}
+	dir, err := os.MkdirTemp(base, "pgsql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
+}
+
 // newCall is the call of an action in a cluster, on node n1 of n1 and n2 in sync mode, with a data
 // directory that is empty but for its version. env overrides; an empty value unsets.
 func newCall(t *testing.T, action string, env map[string]string) (*ocf.Call, *journal) {
 	t.Helper()
-	dir := t.TempDir()
+	dir := memoryDir(t)
 	data := filepath.Join(dir, "data")
 	bin := filepath.Join(dir, "bin")
 	for _, d := range []string{data, bin, filepath.Join(dir, "tmp")} {
@@ -81,8 +97,13 @@ func newCall(t *testing.T, action string, env map[string]string) (*ocf.Call, *jo
 		}
 		full[k] = v
 	}
+	return callOf(action, full)
+}
+
+// callOf is the call of an action in an environment.
+func callOf(action string, env map[string]string) (*ocf.Call, *journal) {
 	log := &journal{}
-	lookup := func(name string) (string, bool) { s, ok := full[name]; return s, ok }
+	lookup := func(name string) (string, bool) { s, ok := env[name]; return s, ok }
 	return ocf.NewCall(declaration(), action, lookup, slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))), log
 }
 
@@ -90,12 +111,17 @@ func newCall(t *testing.T, action string, env map[string]string) (*ocf.Call, *jo
 func newTestAgent(t *testing.T, run proc.Runner, action string, env map[string]string) (*agent, *journal) {
 	t.Helper()
 	c, log := newCall(t, action, env)
+	return agentOf(t, c, run), log
+}
+
+func agentOf(t *testing.T, c *ocf.Call, run proc.Runner) *agent {
+	t.Helper()
 	a := newAgent(t.Context(), c, run)
 	if a.cluster != nil {
 		a.cluster.PeerTimeout = 60 * time.Millisecond
 		a.cluster.Proc = fakeDaemons(t)
 	}
-	return a, log
+	return a
 }
 
 // fakeDaemons is a /proc with the daemons whose restart makes the cache void.
