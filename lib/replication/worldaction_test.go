@@ -335,22 +335,19 @@ func (w *world) pursue(n *node, a *action, rule func(r.Observation) r.Decision) 
 	w.carryOut(n, a, d.Steps)
 	switch d.Verdict {
 	case r.Done, r.No:
-		// The steps of the last decision are still carried out.
-		if len(a.queue) > 0 {
-			a.queue = append(a.queue, func() { a.finished = true })
-			if a.kind == "promote" {
-				// stepPromote itself goes on after the steps.
-				a.queue = a.queue[:len(a.queue)-1]
-				for len(a.queue) > 0 {
-					f := a.queue[0]
-					a.queue = a.queue[1:]
-					f()
-				}
-				a.finished = true
+		if a.kind == "promote" {
+			// stepPromote goes on after the last steps.
+			for len(a.queue) > 0 {
+				f := a.queue[0]
+				a.queue = a.queue[1:]
+				f()
 			}
+		}
+		if len(a.queue) == 0 {
+			a.finished = true
 			return
 		}
-		a.finished = true
+		a.queue = append(a.queue, func() { a.finished = true })
 	case r.Wait:
 		a.queue = append(a.queue, func() {
 			a.waited++

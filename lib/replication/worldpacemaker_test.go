@@ -1,10 +1,6 @@
 package replication_test
 
-import (
-	"slices"
-
-	r "pgrex/lib/replication"
-)
+import r "pgrex/lib/replication"
 
 // tick lets Pacemaker start one action in a partition; false when it has nothing
 // to do there.
@@ -200,7 +196,7 @@ func (w *world) settle(rounds int) {
 		w.pump()
 		for _, part := range w.partitions() {
 			for _, n := range w.nodes {
-				if slices.Contains(w.partitionOf(part[0]), part[0]) && part[0].stack && w.fence(w.partitionOf(part[0]), n) {
+				if part[0].stack && w.fence(w.members(part[0]), n) {
 					break
 				}
 			}
@@ -220,5 +216,3 @@ func (w *world) settle(rounds int) {
 		}
 	}
 }
-
-func (w *world) partitionOf(n *node) []*node { return w.members(n) }
