@@ -1,0 +1,306 @@
+package ipmi
+
+import (
+	"context"
+	"errors"
+	"net"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/bougou/go-ipmi/pkg/client"
+	"github.com/bougou/go-ipmi/pkg/command/app"
+	"github.com/bougou/go-ipmi/pkg/types"
+)
+
+// way is how a session is opened.
+type way struct {
+	dialect Dialect
+	suite   int
+	// patience bounds a try of something that the BMC may silently not know; 0 is none.
+	patience time.Duration
+}
+
+// session is one session with a BMC.
+type session struct {
+	client *client.Client
+	wire   *wire
+}
+
+const (
+	// suitePatience is how long a BMC that is known to be awake may take to say no to a cipher suite
+	// before the next is tried. Together with the probe it keeps the search below two seconds.
+	suitePatience = 700 * time.Millisecond
+	// pause lies between two tries to reach a BMC whose network refuses.
+	pause = 100 * time.Millisecond
+)
+
+// connect opens a session, in whatever way the BMC takes. A BMC that cannot be reached is tried
+// again until it would also count as silent: one that restarts its network refuses for a moment.
+func (b *BMC) connect(ctx context.Context) (*session, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, Tries*b.cfg.Try,
+		errorf(Silent, "the BMC %s gave no answer within %s; check its address, and that it speaks IPMI over LAN", b.cfg.address(), Tries*b.cfg.Try))
+	defer cancel()
+	var last error
+	for {
+		s, err := b.search(ctx)
+		if err == nil {
+			return s, nil
+		}
+		if kind := KindOf(err); kind != Unreachable && kind != Busy && ctx.Err() == nil {
+			return nil, err
+		}
+		// The end of our own time tells less than what was seen before it.
+		if last == nil || ctx.Err() == nil {
+			last = err
+		}
+		if wait(ctx, pause) != nil {
+			break
+		}
+	}
+	var own *Error
+	if cause := context.Cause(ctx); KindOf(last) == Silent && errors.As(cause, &own) {
+		return nil, cause
+	}
+	return nil, last
+}
+
+// search tries the ways one after the other, and remembers the one that led in.
+func (b *BMC) search(ctx context.Context) (*session, error) {
+	if b.found != nil {
+		return b.open(ctx, *b.found)
+	}
+	ways, err := b.ways(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var errs []error
+	for i, w := range ways {
+		if i == len(ways)-1 {
+			w.patience = 0
+		}
+		s, err := b.open(ctx, w)
+		if err == nil {
+			w.patience = 0
+			b.found = &w
+			b.cfg.Log.Debug("session opened", "bmc", b.cfg.address(), "dialect", w.dialect, "suite", w.suite)
+			return s, nil
+		}
+		errs = append(errs, err)
+		// A wrong password is wrong in every dialect, and trying again may lock the user out.
+		if kind := KindOf(err); kind != Suite && (kind != Silent || w.patience == 0) {
+			return nil, err
+		}
+		b.cfg.Log.Debug("no session this way: "+err.Error(), "dialect", w.dialect, "suite", w.suite)
+	}
+	return nil, errs[0]
+}
+
+// ways lists what may be tried, the best first. A question is asked only if there is a choice.
+func (b *BMC) ways(ctx context.Context) ([]way, error) {
+	if b.cfg.Dialect == IPMI15 {
+		return []way{{dialect: IPMI15}}, nil
+	}
+	if b.cfg.Dialect == RMCPPlus && b.cfg.Suite != 0 {
+		return []way{{dialect: RMCPPlus, suite: b.cfg.Suite}}, nil
+	}
+	caps, err := b.probe(ctx)
+	if err != nil {
+		return nil, err
+	}
+	wanted := suites
+	if b.cfg.Suite != 0 {
+		wanted = []int{b.cfg.Suite}
+	}
+	var ways []way
+	if b.cfg.Dialect == RMCPPlus || caps.SupportIPMIv20 {
+		for _, s := range wanted {
+			ways = append(ways, way{RMCPPlus, s, suitePatience})
+		}
+	}
+	// A configured suite or a long password asks for RMCP+ without saying so.
+	if b.cfg.Dialect == Any && b.cfg.Suite == 0 && len(b.cfg.Password) <= 16 && (caps.SupportIPMIv15 || !caps.IPMIv20ExtendedAvailable) {
+		ways = append(ways, way{dialect: IPMI15})
+	}
+	if len(ways) == 0 {
+		return nil, errorf(Suite, "the BMC %s offers neither RMCP+ nor IPMI 1.5 in a way that fits the parameters", b.cfg.address())
+	}
+	return ways, nil
+}
+
+// probe asks the BMC what it speaks, by the one question that needs no session and has the same
+// form in every dialect.
+func (b *BMC) probe(ctx context.Context) (*app.GetChannelAuthenticationCapabilitiesResponse, error) {
+	w, err := b.dial(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer w.Close()
+	stop := context.AfterFunc(ctx, func() { _ = w.Conn.SetReadDeadline(time.Unix(1, 0)) })
+	defer stop()
+	req := &app.GetChannelAuthenticationCapabilitiesRequest{
+		IPMIv20Extended: true, ChannelNumber: types.ChannelNumberSelf, MaximumPrivilegeLevel: privileges[b.cfg.Privilege],
+	}
+	msg := &types.IPMIRequest{
+		ResponderAddr: types.BMC_SA, NetFn: req.Command().NetFn, RequesterAddr: types.RemoteConsole_SWID,
+		RequesterSequence: 1, Command: req.Command().ID, CommandData: req.Pack(),
+	}
+	msg.ComputeChecksum()
+	payload := msg.Pack()
+	packet := (&types.Rmcp{RmcpHeader: types.NewRmcpHeader(), Session15: &types.Session15{
+		SessionHeader15: &types.SessionHeader15{PayloadLength: uint8(len(payload))}, Payload: payload,
+	}}).Pack()
+	buf := make([]byte, client.DefaultBufferSize)
+	// It changes nothing, so it may be repeated sooner than other questions.
+	for try := min(b.cfg.Try, 250*time.Millisecond); ; try = min(2*try, b.cfg.Try) {
+		if _, err := w.Write(packet); err != nil {
+			return nil, b.classify("name its capabilities", 0, err)
+		}
+		if ctx.Err() != nil {
+			return nil, b.classify("name its capabilities", 0, ctx.Err())
+		}
+		_ = w.SetReadDeadline(time.Now().Add(try))
+		for {
+			n, err := w.Read(buf)
+			var timeout net.Error
+			if errors.As(err, &timeout) && timeout.Timeout() {
+				break
+			}
+			if err != nil {
+				return nil, b.classify("name its capabilities", 0, err)
+			}
+			if caps := capabilitiesIn(buf[:n]); caps != nil {
+				return caps, nil
+			}
+		}
+	}
+}
+
+// capabilitiesIn reads the answer to the probe; nil for any other datagram.
+func capabilitiesIn(b []byte) *app.GetChannelAuthenticationCapabilitiesResponse {
+	packet, msg, caps := types.Rmcp{}, types.IPMIResponse{}, app.GetChannelAuthenticationCapabilitiesResponse{}
+	if packet.Unpack(b) != nil || packet.Session15 == nil || msg.Unpack(packet.Session15.Payload) != nil {
+		return nil
+	}
+	if msg.Command != capabilities || msg.CompletionCode != 0 || caps.Unpack(msg.Data) != nil {
+		return nil
+	}
+	return &caps
+}
+
+// dial opens a socket to the BMC. No datagram is sent.
+func (b *BMC) dial(ctx context.Context) (*wire, error) {
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, "udp", net.JoinHostPort(b.cfg.Host, strconv.Itoa(b.cfg.Port)))
+	if err != nil {
+		return nil, b.classify("open a socket", 0, err)
+	}
+	return &wire{Conn: conn, user: b.cfg.User, password: b.cfg.Password, only: authBits[b.cfg.Auth]}, nil
+}
+
+// open opens a session in one way. What it leaves after a failure is nothing.
+func (b *BMC) open(ctx context.Context, w way) (*session, error) {
+	conn, err := b.dial(ctx)
+	if err != nil {
+		return nil, err
+	}
+	c, err := client.NewClient(b.cfg.Host, b.cfg.Port, b.cfg.User, b.cfg.Password)
+	if err != nil {
+		_ = conn.Close()
+		return nil, &Error{BadConfig, err.Error(), err}
+	}
+	c.WithUDPProxy(dialer{conn}).WithTimeout(b.cfg.Try).WithRetry(Tries - 1).WithMaxPrivilegeLevel(privileges[b.cfg.Privilege])
+	s := &session{client: c, wire: conn}
+	if w.dialect == IPMI15 {
+		err = s.open15(ctx)
+	} else {
+		err = s.open20(ctx, w)
+	}
+	if err == nil {
+		// A repeated datagram is not answered again by a BMC that counts them, so inside the
+		// session a question is repeated as a new one (BMC.ask).
+		c.WithRetry(0)
+		return s, nil
+	}
+	if conn.established() {
+		s.close(context.WithoutCancel(ctx))
+	} else {
+		_ = conn.Close()
+	}
+	if conn.unoffered() {
+		return nil, errorf(Suite, "the BMC %s does not offer auth=%s at privilege level %s", b.cfg.address(), b.cfg.Auth, b.cfg.level())
+	}
+	return nil, b.classify("open a session", w.suite, err)
+}
+
+// open20 takes the steps of RMCP+ one by one: go-ipmi's own Connect asks an old BMC questions that
+// it leaves unanswered for seconds, tries a wrong password once with every suite, and drops the
+// reason of a failure.
+func (s *session) open20(ctx context.Context, w way) error {
+	s.client.WithCipherSuiteID(types.CipherSuiteID(w.suite))
+	first := ctx
+	if w.patience > 0 {
+		var cancel context.CancelFunc
+		first, cancel = context.WithTimeout(ctx, w.patience)
+		defer cancel()
+	}
+	if _, err := s.client.OpenSession(first); err != nil {
+		return err
+	}
+	if _, err := s.client.RAKPMessage1(ctx); err != nil {
+		return err
+	}
+	if _, err := s.client.RAKPMessage3(ctx); err != nil {
+		return err
+	}
+	_, err := s.client.SetSessionPrivilegeLevel(ctx, s.client.SessionPrivilegeLevel())
+	return err
+}
+
+// open15 opens a session of IPMI 1.5.
+func (s *session) open15(ctx context.Context) error {
+	return s.client.WithInterface(client.InterfaceLan).Connect(ctx)
+}
+
+// close ends the session and frees everything. It takes no longer than ctx or closeTime. Sessions
+// are few on a BMC and live on for a minute if they are not closed.
+func (s *session) close(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, closeTime)
+	defer cancel()
+	// An exchange that its caller gave up may still be reading and keep ours from starting.
+	_ = s.wire.Conn.SetReadDeadline(time.Now())
+	stop := context.AfterFunc(ctx, func() { _ = s.wire.Conn.Close() })
+	defer stop()
+	_ = s.client.Close(ctx)
+	_ = s.wire.Conn.Close()
+}
+
+const closeTime = 300 * time.Millisecond
+
+func (w *wire) established() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.live
+}
+
+func (w *wire) unoffered() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.missing
+}
+
+func wait(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}
+
+// usable reports whether a session can go on after an error: the BMC has answered, so it lives.
+func usable(err error) bool {
+	return slices.Contains([]Kind{Privilege, Busy, Unsupported}, KindOf(err))
+}

@@ -1,0 +1,282 @@
+package ipmi
+
+import (
+	"bytes"
+	"crypto/hmac"
+	"errors"
+	"net"
+	"strings"
+	"sync"
+	"syscall"
+
+	"github.com/bougou/go-ipmi/pkg/crypto"
+	"github.com/bougou/go-ipmi/pkg/rmcpplus"
+	"github.com/bougou/go-ipmi/pkg/types"
+)
+
+// wire stands between go-ipmi and the network. It lets through only datagrams that belong to the
+// session and, once there is one, that the BMC has signed; everything else it drops, as if it had
+// been lost. go-ipmi itself pairs answers with requests by two bytes, takes an unsigned packet in
+// the middle of a signed session, and parses on a goroutine of its own, where a malformed packet
+// would end the process.
+type wire struct {
+	net.Conn
+	user, password string
+	// only is the one authentication type of IPMI 1.5 that go-ipmi may see offered; 0 is any.
+	only byte
+	// missing says that the BMC did not offer it.
+	missing bool
+
+	mu sync.Mutex
+	// want is the payload type of the answer to the session set-up message sent last.
+	want types.PayloadType
+	// plus says that the session is one of RMCP+, live that it is established.
+	plus, live bool
+	auth       types.AuthAlg
+	integrity  types.IntegrityAlg
+	crypt      types.CryptAlg
+	console    uint32
+	consoleRnd []byte
+	role       byte
+	k1, k2     []byte
+	seen       map[uint32]bool
+}
+
+// dialer hands the wire to go-ipmi, which resolves names in a way that knows no IPv6 literals.
+type dialer struct{ w *wire }
+
+// Dial returns the wire.
+func (d dialer) Dial(string, string) (net.Conn, error) { return d.w, nil }
+
+const (
+	rmcpHeader    = 4  // bytes before the session header
+	sessionHeader = 12 // bytes of an RMCP+ session header
+)
+
+// Write sends a datagram, and learns from it what answer to expect.
+func (w *wire) Write(b []byte) (int, error) {
+	w.observe(b)
+	n, err := w.Conn.Write(b)
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		// What is reported is the fate of an earlier datagram; this one was not sent.
+		n, err = w.Conn.Write(b)
+	}
+	return n, err
+}
+
+// observe reads our own session set-up messages; their layout is fixed (IPMI 2.0, 13.17 to 13.22).
+func (w *wire) observe(b []byte) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(b) < rmcpHeader+sessionHeader || types.AuthType(b[rmcpHeader]) != types.AuthTypeRMCPPlus {
+		return
+	}
+	payload := b[rmcpHeader+sessionHeader:]
+	switch types.PayloadType(b[rmcpHeader+1] & 0x3f) {
+	case types.PayloadTypeRmcpOpenSessionRequest:
+		req := rmcpplus.OpenSessionRequest{}
+		if req.Unpack(payload) != nil {
+			return
+		}
+		w.want, w.plus, w.live = types.PayloadTypeRmcpOpenSessionResponse, true, false
+		w.console = req.RemoteConsoleSessionID
+		w.auth, w.integrity, w.crypt = types.AuthAlg(req.AuthAlg), types.IntegrityAlg(req.IntegrityAlg), types.CryptAlg(req.CryptAlg)
+		w.seen = map[uint32]bool{}
+	case types.PayloadTypeRAKPMessage1:
+		if len(payload) >= 28 {
+			w.want = types.PayloadTypeRAKPMessage2
+			w.consoleRnd, w.role = bytes.Clone(payload[8:24]), payload[24]
+		}
+	case types.PayloadTypeRAKPMessage3:
+		w.want = types.PayloadTypeRAKPMessage4
+	}
+}
+
+// Read returns the next datagram that may be believed.
+func (w *wire) Read(b []byte) (int, error) {
+	for {
+		n, err := w.Conn.Read(b)
+		if err != nil {
+			return n, err
+		}
+		if w.accept(b[:n]) {
+			w.restrict(b[:n])
+			return n, nil
+		}
+	}
+}
+
+// accept tells whether a datagram may be believed, and can be parsed.
+func (w *wire) accept(b []byte) (ok bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	// go-ipmi parses the same bytes again where a panic would end the process, with exit code 2,
+	// which of all codes means "off" to those who call a fence agent.
+	defer func() {
+		if recover() != nil {
+			ok = false
+		}
+	}()
+	packet := types.Rmcp{}
+	if packet.Unpack(b) != nil || packet.RmcpHeader.Version != types.RmcpVersion || packet.RmcpHeader.ACKFlag {
+		return false
+	}
+	switch {
+	case packet.Session20 != nil:
+		return w.plus && w.accept20(packet.Session20, b[rmcpHeader:])
+	case packet.Session15 != nil:
+		return !w.plus && w.accept15(packet.Session15)
+	}
+	return false
+}
+
+func (w *wire) accept20(s *types.Session20, b []byte) bool {
+	h := s.SessionHeader20
+	if h.PayloadType == types.PayloadTypeIPMI {
+		return w.live && w.signed(s, b)
+	}
+	if w.live || h.PayloadType != w.want || h.PayloadEncrypted || h.PayloadAuthenticated || h.SessionID != 0 {
+		return false
+	}
+	switch h.PayloadType {
+	case types.PayloadTypeRmcpOpenSessionResponse:
+		m := rmcpplus.OpenSessionResponse{}
+		if m.Unpack(s.SessionPayload) != nil {
+			return false
+		}
+		// A BMC that agrees to less than was asked for, or somebody in its name, is not believed.
+		return m.RmcpStatusCode != types.RmcpStatusCodeNoErrors || m.RemoteConsoleSessionID == w.console &&
+			types.AuthAlg(m.AuthAlg) == w.auth && types.IntegrityAlg(m.IntegrityAlg) == w.integrity && types.CryptAlg(m.CryptAlg) == w.crypt
+	case types.PayloadTypeRAKPMessage2:
+		m := rmcpplus.RAKPMessage2{AuthAlg: w.auth}
+		if m.Unpack(s.SessionPayload) != nil {
+			return false
+		}
+		if m.RmcpStatusCode == types.RmcpStatusCodeNoErrors {
+			return w.keys(m.ManagedSystemRandomNumber[:])
+		}
+		return true
+	case types.PayloadTypeRAKPMessage4:
+		m := rmcpplus.RAKPMessage4{AuthAlg: w.auth}
+		if m.Unpack(s.SessionPayload) != nil {
+			return false
+		}
+		w.live = m.RmcpStatusCode == types.RmcpStatusCodeNoErrors
+		return true
+	}
+	return false
+}
+
+// keys computes the session's keys from both sides' random numbers. If the password is wrong they
+// are too, and go-ipmi says so when it checks the message that is being let through.
+func (w *wire) keys(bmcRnd []byte) bool {
+	var err error
+	_, w.k1, w.k2, err = crypto.DeriveSessionKeys(w.auth, w.consoleRnd, bmcRnd, w.role, w.user, crypto.PadPassword20([]byte(w.password)))
+	return err == nil
+}
+
+// signed checks signature, freshness, encryption and checksums of a packet of the session.
+func (w *wire) signed(s *types.Session20, b []byte) bool {
+	h := s.SessionHeader20
+	n, ok := crypto.IntegrityAuthCodeLen(w.integrity)
+	if !ok || n == 0 || !h.PayloadAuthenticated || !h.PayloadEncrypted || h.SessionID != w.console || w.seen[h.Sequence] {
+		return false
+	}
+	end := sessionHeader + int(h.PayloadLength)
+	pad := types.IntegrityPadLen(sessionHeader, int(h.PayloadLength))
+	if len(b) < end+pad+2+n {
+		return false
+	}
+	code, err := crypto.SessionIntegrityAuthCode(w.integrity, b[:end+pad+2], w.k1, w.password)
+	if err != nil || !hmac.Equal(code, b[end+pad+2:end+pad+2+n]) {
+		return false
+	}
+	plain, err := crypto.DecryptAESPayload(s.SessionPayload, w.k2)
+	if err != nil || !wholesome(plain) {
+		return false
+	}
+	w.seen[h.Sequence] = true
+	return true
+}
+
+// accept15 checks a packet of IPMI 1.5, whose signatures are optional and weak. A signature that is
+// there has to be right.
+func (w *wire) accept15(s *types.Session15) bool {
+	h := s.SessionHeader15
+	if h.AuthType != types.AuthTypeNone &&
+		!crypto.VerifyMultiSessionAuthCode(h.AuthType, []byte(w.password), h.SessionID, h.Sequence, s.Payload, h.AuthCode) {
+		return false
+	}
+	return wholesome(s.Payload)
+}
+
+const (
+	capabilities = 0x38 // command Get Channel Authentication Capabilities
+	typesAt      = 8    // where in its answer the authentication types are
+)
+
+// restrict makes go-ipmi, which takes the best authentication type that is offered, take the one
+// that was configured: it hides the others from the BMC's list.
+func (w *wire) restrict(b []byte) {
+	packet := types.Rmcp{}
+	if w.only == 0 || packet.Unpack(b) != nil || packet.Session15 == nil {
+		return
+	}
+	m := packet.Session15.Payload
+	if len(m) < typesAt+2 || m[5] != capabilities || m[6] != 0 {
+		return
+	}
+	offered := m[typesAt]
+	w.mu.Lock()
+	w.missing = offered&w.only == 0
+	w.mu.Unlock()
+	kept := offered&0xc0 | offered&w.only
+	// The payload is a copy; it ends where the datagram does, but for a pad byte.
+	at := bytes.LastIndex(b, m)
+	b[at+typesAt] = kept
+	b[at+len(m)-1] += offered - kept // keeps the checksum right
+}
+
+// wholesome checks the two checksums of an IPMI message (IPMI 2.0, 13.8).
+func wholesome(m []byte) bool {
+	return len(m) >= 8 && sum(m[:3]) == 0 && sum(m[3:]) == 0
+}
+
+func sum(b []byte) (s byte) {
+	for _, c := range b {
+		s += c
+	}
+	return s
+}
+
+// unreachable reports whether the network itself refused.
+func unreachable(err error) bool {
+	var dns *net.DNSError
+	return errors.As(err, &dns) || errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.EHOSTUNREACH) ||
+		errors.Is(err, syscall.ENETUNREACH) || errors.Is(err, syscall.EHOSTDOWN) || errors.Is(err, syscall.EACCES) || errors.Is(err, syscall.EPERM) ||
+		errors.Is(err, syscall.EADDRNOTAVAIL) || errors.Is(err, syscall.ENETDOWN) || errors.Is(err, syscall.EINVAL)
+}
+
+// cause is what the network said, in few words.
+func cause(err error) string {
+	var dns *net.DNSError
+	var errno syscall.Errno
+	switch {
+	case errors.As(err, &dns):
+		return "its name cannot be resolved"
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return "nothing listens on that port"
+	case errors.As(err, &errno):
+		return errno.Error()
+	}
+	return err.Error()
+}
+
+func containsAny(s string, words ...string) bool {
+	for _, w := range words {
+		if strings.Contains(s, w) {
+			return true
+		}
+	}
+	return false
+}
