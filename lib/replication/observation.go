@@ -169,10 +169,11 @@ func (o Observation) down(node string) bool {
 }
 
 // knows reports whether node has our record, or a newer one, in its own copy. A
-// rival record of the same epoch that loses against ours is not it.
+// rival record of the same epoch that loses against ours is not it, nor is a newer
+// one by which node may be promoted after all: then it is we who lack something.
 func (o Observation) knows(node string) bool {
 	p := o.Peers[node]
-	return p.CopyKnown && !o.Record.Newer(p.Copy)
+	return p.CopyKnown && !o.Record.Newer(p.Copy) && !p.Copy.Entitles(node)
 }
 
 // gone reports whether node's older right has ended where it would be used.
