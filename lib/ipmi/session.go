@@ -3,9 +3,11 @@ package ipmi
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/bougou/go-ipmi/pkg/client"
@@ -227,10 +229,7 @@ func (b *BMC) open(ctx context.Context, w way) (*session, error) {
 	} else {
 		_ = conn.Close()
 	}
-	if conn.unoffered() {
-		return nil, errorf(Suite, "the BMC %s does not offer auth=%s at privilege level %s", b.cfg.address(), b.cfg.Auth, b.cfg.level())
-	}
-	return nil, b.classify("open a session", w.suite, err)
+	return nil, b.unopened(conn, w, err)
 }
 
 // open20 takes the steps of RMCP+ one by one: go-ipmi's own Connect asks an old BMC questions that
@@ -253,8 +252,10 @@ func (s *session) open20(ctx context.Context, w way) error {
 	if _, err := s.client.RAKPMessage3(ctx); err != nil {
 		return err
 	}
-	_, err := s.client.SetSessionPrivilegeLevel(ctx, s.client.SessionPrivilegeLevel())
-	return err
+	if _, err := s.client.SetSessionPrivilegeLevel(ctx, s.client.SessionPrivilegeLevel()); err != nil {
+		return fmt.Errorf("%s: %w", stepPrivilege, err)
+	}
+	return nil
 }
 
 // open15 opens a session of IPMI 1.5.
@@ -283,10 +284,51 @@ func (w *wire) established() bool {
 	return w.live
 }
 
-func (w *wire) unoffered() bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.missing
+// unopened says why a session could not be opened.
+func (b *BMC) unopened(conn *wire, w way, err error) error {
+	conn.mu.Lock()
+	refusal, missing := conn.refusal, conn.missing
+	conn.mu.Unlock()
+	switch {
+	case missing:
+		return errorf(Suite, "the BMC %s does not offer auth=%s at privilege level %s", b.cfg.address(), b.cfg.Auth, b.cfg.level())
+	case refusal != types.RmcpStatusCodeNoErrors:
+		return b.status(refusal, w.suite, err)
+	}
+	if resp, ok := types.IsResponseError(err); ok {
+		if e := b.refused(err, uint8(resp.CompletionCode())); e != nil {
+			return e
+		}
+	}
+	e := b.classify("open a session", w.suite, err)
+	if e.Kind == Silent && strings.Contains(err.Error(), stepActivate) {
+		return &Error{Auth, fmt.Sprintf("the BMC %s fell silent in the middle of the login of user %q, as most do over IPMI 1.5 if the password is wrong", b.cfg.address(), b.cfg.User), err}
+	}
+	return e
+}
+
+// The names go-ipmi gives to the steps of a login, the only way to tell them apart.
+const (
+	stepChallenge = "GetSessionChallenge"
+	stepActivate  = "ActivateSession"
+	stepPrivilege = "SetSessionPrivilegeLevel"
+)
+
+// refused explains the completion codes that mean something else in each step of a login (IPMI 2.0,
+// 22.16 to 22.18); nil for those that mean the same everywhere.
+func (b *BMC) refused(err error, code uint8) *Error {
+	at := func(step string) bool { return strings.Contains(err.Error(), step) }
+	switch {
+	case code < 0x80 || code > 0x86:
+		return nil
+	case at(stepChallenge):
+		return &Error{Auth, fmt.Sprintf("the BMC %s does not know user %q", b.cfg.address(), b.cfg.User), err}
+	case at(stepActivate) && code <= 0x83:
+		return &Error{Busy, fmt.Sprintf("the BMC %s has no session left; others hold them all", b.cfg.address()), err}
+	case at(stepPrivilege) || code == 0x86:
+		return &Error{Privilege, fmt.Sprintf("the BMC %s does not give user %q the privilege level %s; set privlvl to what the user has", b.cfg.address(), b.cfg.User, b.cfg.level()), err}
+	}
+	return nil
 }
 
 func wait(ctx context.Context, d time.Duration) error {

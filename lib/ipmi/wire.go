@@ -28,6 +28,8 @@ type wire struct {
 	missing bool
 
 	mu sync.Mutex
+	// refusal is the status by which the BMC has refused a step of the session set-up.
+	refusal types.RmcpStatusCode
 	// want is the payload type of the answer to the session set-up message sent last.
 	want types.PayloadType
 	// plus says that the session is one of RMCP+, live that it is established.
@@ -138,6 +140,11 @@ func (w *wire) accept20(s *types.Session20, b []byte) bool {
 	if w.live || h.PayloadType != w.want || h.PayloadEncrypted || h.PayloadAuthenticated || h.SessionID != 0 {
 		return false
 	}
+	// A refusal may be shorter than the specification says, and go-ipmi then loses its reason.
+	if p := s.SessionPayload; len(p) >= 2 && p[1] != byte(types.RmcpStatusCodeNoErrors) {
+		w.refusal = types.RmcpStatusCode(p[1])
+		return true
+	}
 	switch h.PayloadType {
 	case types.PayloadTypeRmcpOpenSessionResponse:
 		m := rmcpplus.OpenSessionResponse{}
@@ -145,24 +152,15 @@ func (w *wire) accept20(s *types.Session20, b []byte) bool {
 			return false
 		}
 		// A BMC that agrees to less than was asked for, or somebody in its name, is not believed.
-		return m.RmcpStatusCode != types.RmcpStatusCodeNoErrors || m.RemoteConsoleSessionID == w.console &&
+		return m.RemoteConsoleSessionID == w.console &&
 			types.AuthAlg(m.AuthAlg) == w.auth && types.IntegrityAlg(m.IntegrityAlg) == w.integrity && types.CryptAlg(m.CryptAlg) == w.crypt
 	case types.PayloadTypeRAKPMessage2:
 		m := rmcpplus.RAKPMessage2{AuthAlg: w.auth}
-		if m.Unpack(s.SessionPayload) != nil {
-			return false
-		}
-		if m.RmcpStatusCode == types.RmcpStatusCodeNoErrors {
-			return w.keys(m.ManagedSystemRandomNumber[:])
-		}
-		return true
+		return m.Unpack(s.SessionPayload) == nil && w.keys(m.ManagedSystemRandomNumber[:])
 	case types.PayloadTypeRAKPMessage4:
 		m := rmcpplus.RAKPMessage4{AuthAlg: w.auth}
-		if m.Unpack(s.SessionPayload) != nil {
-			return false
-		}
-		w.live = m.RmcpStatusCode == types.RmcpStatusCodeNoErrors
-		return true
+		w.live = m.Unpack(s.SessionPayload) == nil
+		return w.live
 	}
 	return false
 }
