@@ -287,6 +287,11 @@ func TestOneProcessPerMonitor(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, "two", 2)
 	p := l.resource(t)
+	// The judge must be able to say no: validate-all asks the cluster by a program.
+	check := action("validate-all", p).inCluster()
+	if found := l.trace(t, node, check, ok); !strings.HasPrefix(found, "2 programs, ") {
+		t.Fatalf("validate-all asks the cluster, and that was not seen: %q", found)
+	}
 	roles := map[int]string{}
 	for _, on := range []string{"n1", "n2"} {
 		c := monitor(p).inCluster()
