@@ -67,7 +67,7 @@ every failover.`,
 			Short: "Promote by a restart instead of a promotion",
 			Long: `When true, a standby becomes primary by being stopped and started without its standby marker. The timeline then
 stays the same, but promoting takes a restart, cuts off the readers on the standby, and other standbys cannot tell the
-two histories apart. Leave it false unless something outside depends on a timeline that never changes.`,
+two histories apart. A former primary that crashed is never let back by itself then: it has to be rebuilt. Leave it false unless something outside depends on a timeline that never changes.`,
 		},
 		{
 			Name: "replication_slot_name", Type: meta.String,

@@ -40,6 +40,7 @@ type round struct {
 func (a *agent) pursue(ctx context.Context, conn *pg.Conn, r *round, rule func(replication.Observation) replication.Decision) (replication.Decision, error) {
 	tick := time.NewTicker(waitPoll)
 	defer tick.Stop()
+	fresh := true // nothing was waited for since the last look
 	for {
 		d := rule(a.observe(r))
 		a.log.Debug("decided", "decision", d.String())
@@ -50,6 +51,12 @@ func (a *agent) pursue(ctx context.Context, conn *pg.Conn, r *round, rule func(r
 		case replication.Done, replication.No:
 			return d, nil
 		case replication.Wait:
+			if fresh && len(d.Steps) > 0 {
+				// The steps may have brought what is waited for.
+				fresh = false
+				continue
+			}
+			fresh = true
 			select {
 			case <-ctx.Done():
 				return d, nil
@@ -193,6 +200,9 @@ func (a *agent) carryOutOne(ctx context.Context, conn *pg.Conn, r *round, s repl
 		if err := a.setSync(ctx, conn, s.Nodes); err != nil {
 			return err
 		}
+		if err := a.endSenders(ctx, dropped(r.names, s.Nodes)); err != nil {
+			return err
+		}
 		// What was proven before held for other names.
 		r.proofs, r.unproven = nil, nil
 		return a.lookAtServer(ctx, conn, r)
@@ -240,6 +250,38 @@ func (a *agent) setSync(ctx context.Context, conn *pg.Conn, names []string) erro
 		if err := a.server.AwaitReload(ctx); err != nil {
 			a.log.Warn("the checkpointer has not noticed yet that commits need not wait", "error", err)
 		}
+	}
+	return nil
+}
+
+// dropped are the names that commits waited for and shall not any more, in favour
+// of others. Nobody needs to be dropped when nobody is waited for.
+func dropped(before, now []string) []string {
+	if len(now) == 0 {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(before), func(n string) bool { return slices.Contains(now, n) })
+}
+
+// endSenders ends the walsenders of standbys that commits no longer wait for. One
+// that has not read the new names yet takes its standby for the synchronous one
+// and releases commits that wait for another.
+func (a *agent) endSenders(ctx context.Context, names []string) error {
+	if len(names) == 0 {
+		return nil
+	}
+	conn, err := a.owner(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	ctx, cancel := context.WithTimeout(ctx, settleLimit)
+	defer cancel()
+	for _, n := range names {
+		if err := conn.EndSender(ctx, n); err != nil {
+			return err
+		}
+		a.log.Info("ended the replication connection of a standby that commits no longer wait for; it connects again", "node", n)
 	}
 	return nil
 }

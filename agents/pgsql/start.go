@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -230,6 +231,20 @@ func (a *agent) startAndWait(ctx context.Context) error {
 func (a *agent) ready(ctx context.Context) error {
 	if err := a.server.WaitReady(ctx); err != nil {
 		return startError(err)
+	}
+	return a.reachable()
+}
+
+// reachable finds a socketdir in which the server does not listen: it would start
+// well, and every monitor would fail.
+func (a *agent) reachable() error {
+	pf, err := a.server.PidFile()
+	if err != nil || a.conf.socketDir == "" || a.conf.host != "" {
+		return nil
+	}
+	if !exists(filepath.Join(a.conf.socketDir, ".s.PGSQL."+strconv.Itoa(pf.Port))) && !strings.HasPrefix(a.conf.socketDir, "@") {
+		return ocf.Errorf(ocf.ErrConfigured, "socketdir=%s, but the server listens in %s: set socketdir to that, or unix_socket_directories in %s",
+			a.conf.socketDir, pf.SocketDir, a.conf.configFile)
 	}
 	return nil
 }

@@ -129,3 +129,24 @@ JOIN pg_stat_get_activity(NULL) a ON a.pid = w.pid WHERE lower(a.application_nam
 	}
 	return nil
 }
+
+// EndSender ends the walsenders that serve the standby with that application
+// name, and waits until they are gone. The standby connects again by itself.
+func (c *Conn) EndSender(ctx context.Context, standby string) error {
+	same := "lower(application_name) = lower(" + QuoteLiteral(standby) + ")"
+	rows, err := c.Exec(ctx, "SELECT pid, pg_terminate_backend(pid) FROM pg_stat_replication WHERE "+same)
+	if err != nil {
+		return fmt.Errorf("end the walsender of %s: %w", standby, err)
+	}
+	var pids []string
+	for _, r := range rows {
+		pids = append(pids, r[0])
+	}
+	if len(pids) == 0 {
+		return nil
+	}
+	return every(ctx, poll, "end the walsender of "+standby, func() (bool, error) {
+		left, err := c.value(ctx, "SELECT count(*) FROM pg_stat_get_activity(NULL) WHERE pid IN ("+strings.Join(pids, ",")+")")
+		return left == "0", err
+	})
+}
