@@ -34,8 +34,7 @@ func costCommand() *cli.Command {
 				}
 				rows = append(rows, r...)
 			}
-			cost.Print(os.Stdout, rows)
-			return nil
+			return cost.Print(os.Stdout, rows)
 		},
 	}
 }

@@ -61,10 +61,13 @@ func entryCost(ctx context.Context, c *cluster.Cluster, node string) (time.Durat
 }
 
 // Print writes the table.
-func Print(w io.Writer, rows []Row) {
-	fmt.Fprintf(w, "%-22s %-8s %4s %10s %6s %10s %10s\n", "one monitor", "role", "rc", "processes", "execs", "median ms", "min ms")
+func Print(w io.Writer, rows []Row) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%-22s %-8s %4s %10s %6s %10s %10s\n", "one monitor", "role", "rc", "processes", "execs", "median ms", "min ms")
 	for _, r := range rows {
-		fmt.Fprintf(w, "%-22s %-8s %4d %10d %6d %10.1f %10.1f\n", r.Agent, r.Role, r.Code, r.Processes, r.Execs,
+		fmt.Fprintf(&b, "%-22s %-8s %4d %10d %6d %10.1f %10.1f\n", r.Agent, r.Role, r.Code, r.Processes, r.Execs,
 			float64(r.Median.Microseconds())/1000, float64(r.Minimum.Microseconds())/1000)
 	}
+	_, err := io.WriteString(w, b.String())
+	return err
 }
