@@ -17,9 +17,11 @@ BUILD     := CGO_ENABLED=0 $(GO) build -trimpath -tags $(TAGS) -ldflags '$(LDFLA
 TEST      := CGO_ENABLED=0 $(GO) test -tags $(TAGS) $(TESTFLAGS)
 
 AGENTS := pgsql
+# A fence agent's program is named fence_X, its directory fence/X.
+FENCES := ipmi
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build agents test test-full unit race contract lab demo lint metadata install clean
+.PHONY: help deps build agents test test-full unit race contract bench-fence lab demo lint metadata install clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +34,7 @@ build: agents ## build the agents and the lab into bin/
 
 agents:
 	$(foreach a,$(AGENTS),$(BUILD) -o bin/$(a) ./agents/$(a) && )true
+	$(foreach f,$(FENCES),$(BUILD) -o bin/fence_$(f) ./fence/$(f) && )true
 
 test: deps build unit contract lab ## everything that every change must pass; needs root; at most 45 minutes on 2 cores
 
@@ -39,13 +42,16 @@ test-full: deps build unit contract ## the same with every scenario of the lab, 
 	bin/lab suite --full
 
 unit: ## tests that need no root and no cluster (under a minute)
-	$(TEST) ./lib/... ./agents/... ./tests/layout/...
+	$(TEST) ./lib/... ./agents/... ./fence/... ./tests/layout/...
 
 race: ## the same under the race detector (needs a C compiler)
-	CGO_ENABLED=1 $(GO) test -race -tags $(TAGS) $(TESTFLAGS) ./lib/... ./agents/...
+	CGO_ENABLED=1 $(GO) test -race -tags $(TAGS) $(TESTFLAGS) ./lib/... ./agents/... ./fence/...
 
 contract: build ## the built agents against the outside world's checkers (root)
 	$(TEST) -count=1 -timeout 15m ./tests/contract/...
+
+bench-fence: build ## wall time and processes of our fence agents beside fence-agents' own (root)
+	PGREX_BENCH=1 $(TEST) -count=1 -timeout 10m -v -run 'TestBench' ./tests/contract/fence
 
 lab: build ## the scenarios on a real cluster of this machine's namespaces (root)
 	bin/lab suite
@@ -56,11 +62,12 @@ demo: deps build ## watch a failover: a pair comes up, its primary is killed, th
 lint: ## vet, gofmt and the linters of .golangci.yml
 	tests/lint.sh
 
-metadata: ## regenerate metadata/, docs/pgsql-parameters.md and the lists of linked packages
-	PGREX_UPDATE=1 $(TEST) -count=1 -run 'TestGenerated|TestLinkedPackages' ./agents/... ./tests/layout/...
+metadata: ## regenerate metadata/, docs/*-parameters.md and the lists of linked packages
+	PGREX_UPDATE=1 $(TEST) -count=1 -run 'TestGenerated|TestLinkedPackages' ./agents/... ./fence/... ./tests/layout/...
 
 install: agents ## install the agents below $(DESTDIR)$(PREFIX)
 	$(foreach a,$(AGENTS),install -D -m 755 bin/$(a) $(DESTDIR)$(OCF_ROOT)/resource.d/pgrex/$(a) && )true
+	$(foreach f,$(FENCES),install -D -m 755 bin/fence_$(f) $(DESTDIR)$(PREFIX)/sbin/fence_$(f) && )true
 	install -D -m 644 LICENSE $(DESTDIR)$(PREFIX)/share/doc/pgrex/LICENSE
 	install -D -m 644 README.md $(DESTDIR)$(PREFIX)/share/doc/pgrex/README.md
 	install -d $(DESTDIR)$(PREFIX)/share/doc/pgrex/docs/examples

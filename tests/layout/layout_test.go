@@ -154,7 +154,8 @@ func TestRules(t *testing.T) {
 
 // binaries are the product's programs; each has a list of the packages it links beside this file.
 var binaries = map[string]string{
-	"pgsql": "./agents/pgsql",
+	"pgsql":      "./agents/pgsql",
+	"fence_ipmi": "./fence/ipmi",
 }
 
 // TestLinkedPackages keeps the lists honest: a package that comes or goes shows up in review.
