@@ -1,0 +1,111 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/cloud"
+
+	"pgrex/lib/stonith"
+)
+
+// maxAnswer bounds what is read of one small answer.
+const maxAnswer = 1 << 20
+
+// place is one Azure: where its Resource Manager and its login endpoint are, and
+// which versions of the API it surely knows.
+type place struct {
+	cloud.Configuration
+	// compute and network are API versions. They are older than those of the
+	// SDK: new ones reach the sovereign clouds late and private clouds never.
+	compute, network string
+	// private clouds cannot be looked up at login.microsoftonline.com.
+	private bool
+	// adfs says that the login endpoint is AD FS, which has no tenants.
+	adfs bool
+}
+
+// findPlace resolves the parameter cloud.
+func findPlace(ctx context.Context, c *stonith.Call, web *http.Client) (place, error) {
+	p := place{compute: "2024-03-01", network: "2024-03-01"}
+	switch strings.ToLower(c.Values.String("cloud")) {
+	case cloudUSGov:
+		p.Configuration = cloud.AzureGovernment
+	case cloudChina:
+		p.Configuration = cloud.AzureChina
+	case cloudStack:
+		return findStack(ctx, c, web)
+	default:
+		p.Configuration = cloud.AzurePublic
+	}
+	return p, nil
+}
+
+// findStack asks a private cloud where things are.
+func findStack(ctx context.Context, c *stonith.Call, web *http.Client) (place, error) {
+	endpoint := strings.TrimRight(c.Values.String("metadata_endpoint"), "/")
+	ctx, cancel := context.WithTimeout(ctx, c.Values.Duration(requestTimeout))
+	defer cancel()
+	body, err := get(ctx, web, endpoint+"/metadata/endpoints?api-version=2015-01-01", nil)
+	if err != nil {
+		return place{}, stonith.Errorf(stonith.Login, "metadata_endpoint %s does not tell where its services are: %w", endpoint, plain(err))
+	}
+	var told struct {
+		Authentication struct {
+			LoginEndpoint string   `json:"loginEndpoint"`
+			Audiences     []string `json:"audiences"`
+		} `json:"authentication"`
+	}
+	if err := json.Unmarshal(body, &told); err != nil || len(told.Authentication.Audiences) == 0 || https(told.Authentication.LoginEndpoint) != nil {
+		return place{}, stonith.Errorf(stonith.Login, "metadata_endpoint %s answers, but not as the Resource Manager of a private cloud does; check the URL", endpoint)
+	}
+	login := strings.TrimRight(told.Authentication.LoginEndpoint, "/")
+	base, adfs := strings.CutSuffix(strings.ToLower(login), "/adfs")
+	return place{
+		Configuration: cloud.Configuration{
+			ActiveDirectoryAuthorityHost: login[:len(base)] + "/",
+			Services: map[cloud.ServiceName]cloud.ServiceConfiguration{
+				cloud.ResourceManager: {Endpoint: endpoint, Audience: told.Authentication.Audiences[0]},
+			},
+		},
+		// The versions of the profile 2020-09-01-hybrid.
+		compute: "2020-06-01", network: "2018-11-01",
+		private: true, adfs: adfs,
+	}, nil
+}
+
+// get fetches a small document. Anything but 200 is an error.
+func get(ctx context.Context, web *http.Client, address string, header http.Header) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	if err != nil {
+		return nil, err
+	}
+	req.Header = header
+	resp, err := web.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	if err != nil {
+		return nil, err
+	}
+	if resp.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("status %d", resp.StatusCode)
+	}
+	return body, nil
+}
+
+// host is the name in an endpoint, for sentences.
+func host(endpoint string) string {
+	u, err := url.Parse(endpoint)
+	if err != nil || u.Host == "" {
+		return endpoint
+	}
+	return u.Host
+}

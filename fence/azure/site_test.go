@@ -1,0 +1,137 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"pgrex/lib/proc"
+	"pgrex/lib/stonith"
+	"pgrex/tests/fakes/azure"
+)
+
+const group = "db"
+
+// site is a cloud served over HTTPS, seen by an agent that runs on its machine n1.
+type site struct {
+	*azure.Cloud
+	wire   wire
+	url    string
+	server *azure.Server
+}
+
+// ms is a short time in the cloud's configuration.
+func ms(n int) azure.Duration { return azure.Duration(time.Duration(n) * time.Millisecond) }
+
+// usual is a pair of nodes whose identity has the role of the documentation.
+func usual() azure.Config {
+	return azure.Config{
+		VMs:        []azure.VM{{Name: "n1", Group: group}, {Name: "n2", Group: group}},
+		Principals: []azure.Principal{{Name: "system", SystemOf: "n1", Grants: documented}},
+		Latency:    azure.Latency{PowerOff: ms(30), Start: ms(30), Tail: ms(50)},
+	}
+}
+
+// documented is the role in docs/fence_azure.md.
+var documented = []azure.Grant{{Scope: "/", Actions: []string{
+	"Microsoft.Compute/virtualMachines/read",
+	"Microsoft.Compute/virtualMachines/powerOff/action",
+	"Microsoft.Compute/virtualMachines/start/action",
+}}}
+
+func begin(t *testing.T, cfg azure.Config) *site {
+	t.Helper()
+	c, err := azure.New(cfg, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ca, err := azure.NewAuthority()
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv, err := c.Listen(t.Context(), ca, "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	imds := azure.Serve(l, c.MetadataHandler(group, "n1"), nil)
+	t.Cleanup(func() {
+		if err := errors.Join(srv.Close(), imds.Close()); err != nil {
+			t.Error(err)
+		}
+		c.Close()
+	})
+	return &site{Cloud: c, url: "https://" + srv.Address, server: srv, wire: wire{
+		roots: ca.Pool(),
+		// The route that a virtual machine has to the metadata service.
+		dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+			if address == "169.254.169.254:80" {
+				address = imds.Address
+			}
+			return new(net.Dialer).DialContext(ctx, network, address)
+		},
+	}}
+}
+
+// result is what a call of the agent left.
+type result struct {
+	code           int
+	stdout, stderr string
+	took           time.Duration
+}
+
+func (r result) String() string { return fmt.Sprintf("%d\n%s%s(%s)", r.code, r.stdout, r.stderr, r.took) }
+
+// call runs the agent as Pacemaker does, on parameters given as name=value.
+func (s *site) call(t *testing.T, action string, params ...string) result {
+	t.Helper()
+	return s.callIn(t.Context(), action, params...)
+}
+
+func (s *site) callIn(ctx context.Context, action string, params ...string) result {
+	lines := append([]string{
+		"action=" + action, "cloud=stack", "metadata_endpoint=" + s.url, "nodename=node2", "stonith_status_sleep=0", "request_timeout=2",
+	}, params...)
+	var out, errs bytes.Buffer
+	start := time.Now()
+	code := declaration(s.wire).Run(ctx, stonith.Process{
+		Program: "fence_azure", LookupEnv: func(string) (string, bool) { return "", false },
+		Stdin: strings.NewReader(strings.Join(lines, "\n") + "\n"), Stdout: &out, Stderr: &errs,
+		PID: 1, Now: time.Now, Runner: proc.OS{},
+	})
+	return result{code, out.String(), errs.String(), time.Since(start)}
+}
+
+// check compares a call's outcome: exit code, the last line of the output, and
+// parts of what it says on standard error.
+func (r result) check(t *testing.T, code int, last string, parts ...string) {
+	t.Helper()
+	lines := strings.Split(strings.TrimSpace(r.stdout), "\n")
+	if r.code != code || lines[len(lines)-1] != last {
+		t.Errorf("want exit code %d and %q, got %v", code, last, r)
+	}
+	for _, p := range parts {
+		if !strings.Contains(r.stderr, p) {
+			t.Errorf("standard error lacks %q: %v", p, r)
+		}
+	}
+}
+
+// count is the number of requests of a method whose path ends so.
+func (s *site) count(method, end string) int {
+	n := 0
+	for _, r := range s.Requests() {
+		if r.Is(method, end) {
+			n++
+		}
+	}
+	return n
+}
