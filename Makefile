@@ -18,7 +18,7 @@ TEST      := CGO_ENABLED=0 $(GO) test -tags $(TAGS) $(TESTFLAGS)
 
 AGENTS := pgsql
 # A fence agent's program is named fence_X, its directory fence/X.
-FENCES := ipmi
+FENCES := ipmi azure
 
 .DEFAULT_GOAL := help
 .PHONY: help deps build agents test test-full unit race contract bench-fence lab demo lint metadata install clean
@@ -42,7 +42,7 @@ test-full: deps build unit contract ## the same with every scenario of the lab, 
 	bin/lab suite --full
 
 unit: ## tests that need no root and no cluster (under a minute)
-	$(TEST) ./lib/... ./agents/... ./fence/... ./tests/layout/...
+	$(TEST) ./lib/... ./agents/... ./fence/... ./tests/fakes/... ./tests/layout/...
 
 race: ## the same under the race detector (needs a C compiler)
 	CGO_ENABLED=1 $(GO) test -race -tags $(TAGS) $(TESTFLAGS) ./lib/... ./agents/... ./fence/...

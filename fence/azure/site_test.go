@@ -88,7 +88,9 @@ type result struct {
 	took           time.Duration
 }
 
-func (r result) String() string { return fmt.Sprintf("%d\n%s%s(%s)", r.code, r.stdout, r.stderr, r.took) }
+func (r result) String() string {
+	return fmt.Sprintf("%d\n%s%s(%s)", r.code, r.stdout, r.stderr, r.took)
+}
 
 // call runs the agent as Pacemaker does, on parameters given as name=value.
 func (s *site) call(t *testing.T, action string, params ...string) result {

@@ -154,8 +154,9 @@ func TestRules(t *testing.T) {
 
 // binaries are the product's programs; each has a list of the packages it links beside this file.
 var binaries = map[string]string{
-	"pgsql":      "./agents/pgsql",
-	"fence_ipmi": "./fence/ipmi",
+	"pgsql":       "./agents/pgsql",
+	"fence_ipmi":  "./fence/ipmi",
+	"fence_azure": "./fence/azure",
 }
 
 // TestLinkedPackages keeps the lists honest: a package that comes or goes shows up in review.
