@@ -49,6 +49,7 @@ var errStopped = errors.New("the agent was told to stop by a signal; nothing is 
 
 // Main runs the agent as a program and ends the process.
 func Main(a Agent) {
+	neverPass()
 	ctx, cancel := context.WithCancelCause(context.Background())
 	term := make(chan os.Signal, 1)
 	signal.Notify(term, syscall.SIGTERM, syscall.SIGINT)

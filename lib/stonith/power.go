@@ -55,11 +55,11 @@ func (p *power) state(ctx context.Context) (State, error) {
 	return sum, nil
 }
 
-// pace says when an order is sent again although it was accepted: after each pause that it returns,
-// 0 for never. It is told how often the order was sent and how long ago the first was.
-type pace func(sent int, since time.Duration) time.Duration
+// pace says how long after the last order the next is sent although the last was accepted, 0 for
+// never. It is told how many were sent.
+type pace func(sent int) time.Duration
 
-func once(int, time.Duration) time.Duration { return 0 }
+func once(int) time.Duration { return 0 }
 
 // turn sends an order to every plug and reads the state back in new requests until it is the wanted
 // one. An order that did not get through is sent again: on and off may be repeated. The error says
@@ -73,17 +73,19 @@ func (p *power) turn(ctx context.Context, want State, give order, again pace) er
 		heard   = start // when the device last answered
 		pause   = p.poll.Min
 		seen    = Unknown
-		failed  error
+		refused error // why the order did not get through last
+		failed  error // why the state could not be read last
 	)
 	for {
 		if len(pending) > 0 {
 			var err error
 			if pending, err = p.send(ctx, pending, give); err != nil && !temporary(err) {
 				return err
-			} else if err != nil {
-				failed = err
+			}
+			if err != nil && refused == nil {
 				p.log.Warn("the order did not get through and will be repeated: "+err.Error(), "order", want)
 			}
+			refused = err
 			sent++
 			last = time.Now()
 		}
@@ -103,14 +105,17 @@ func (p *power) turn(ctx context.Context, want State, give order, again pace) er
 		if failed != nil && time.Since(heard) > p.patience {
 			return Errorf(Lost, "%w; it has been out of reach for %s since the order was given", failed, p.patience)
 		}
-		if err := rest(ctx, pause); err != nil {
-			return waited(ctx, want, seen, failed)
+		left := pause
+		gap := again(sent)
+		if gap > 0 {
+			left = min(pause, max(gap-time.Since(last), 0))
+		}
+		if err := rest(ctx, left); err != nil {
+			return waited(ctx, want, seen, refused, failed)
 		}
 		pause = min(pause*3/2, p.poll.Max)
-		if len(pending) == 0 && (seen == opposite(want) || seen == Unknown) {
-			if gap := again(sent, time.Since(start)); gap > 0 && time.Since(last) >= gap {
-				pending = p.plugs
-			}
+		if gap > 0 && time.Since(last) >= gap && (seen == opposite(want) || seen == Unknown) {
+			pending = p.plugs
 		}
 	}
 }
@@ -143,7 +148,7 @@ func (p *power) send(ctx context.Context, plugs []string, give order) (missed []
 }
 
 // waited is the error of a wait that was too short.
-func waited(ctx context.Context, want, seen State, failed error) error {
+func waited(ctx context.Context, want, seen State, refused, failed error) error {
 	cause := context.Cause(ctx)
 	if !errors.Is(cause, context.DeadlineExceeded) {
 		return &Error{Class: Generic, Reason: cause.Error(), Err: cause}
@@ -152,17 +157,20 @@ func waited(ctx context.Context, want, seen State, failed error) error {
 	if want == On {
 		class = WaitingOn
 	}
-	if failed != nil {
+	switch {
+	case refused != nil:
+		return Errorf(class, "the order %s did not get through: %w", want, refused)
+	case failed != nil:
 		return Errorf(class, "the order %s was given, but the state could not be read in time: %w", want, failed)
 	}
-	return Errorf(class, "the order %s was accepted, but the device still says %q; look at the machine, or raise power_timeout if it is only slow", want, seen)
+	return Errorf(class, "the order %s was accepted, but the device still says %q", want, seen)
 }
 
 // off proves every plug off. It returns nil for no other reason.
 func (p *power) off(ctx context.Context, limit time.Duration) error {
 	ctx, cancel := limited(ctx, limit)
 	defer cancel()
-	return p.turn(ctx, Off, p.dev.Off, once)
+	return advised(p.turn(ctx, Off, p.dev.Off, once))
 }
 
 // onPlan says how often on is sent.
@@ -181,12 +189,27 @@ func (p *power) on(ctx context.Context, limit time.Duration, plan onPlan) error 
 	}
 	ctx, cancel := limited(ctx, limit*time.Duration(plan.rounds))
 	defer cancel()
-	return p.turn(ctx, On, p.dev.On, func(_ int, since time.Duration) time.Duration {
-		if plan.eager && since < onWindow {
+	eager := 0
+	if plan.eager {
+		eager = int(onWindow / onAgain)
+	}
+	return advised(p.turn(ctx, On, p.dev.On, func(sent int) time.Duration {
+		switch {
+		case sent < eager:
 			return onAgain
+		case limit > 0 && sent >= plan.rounds+max(eager-1, 0):
+			return 0
 		}
 		return round
-	})
+	}))
+}
+
+// advised adds what can be done about a wait that was too short.
+func advised(err error) error {
+	if c := ClassOf(err); err != nil && (c == WaitingOff || c == WaitingOn) {
+		return Errorf(c, "%w; look at the machine, or raise power_timeout if it is only slow", err)
+	}
+	return err
 }
 
 // backOn switches on again what was proven off. That it works is not asked for: the node is fenced.
@@ -201,7 +224,7 @@ func (p *power) backOn(ctx context.Context, tries int) error {
 	dev := starting{p.dev}
 	q := *p
 	q.dev = dev
-	return q.turn(ctx, On, dev.On, func(sent int, _ time.Duration) time.Duration {
+	return q.turn(ctx, On, dev.On, func(sent int) time.Duration {
 		if sent >= tries {
 			return 0
 		}
@@ -254,7 +277,7 @@ func (p *power) cycle(ctx context.Context, give order) error {
 		}
 		if err := rest(watch, cyclePoll); err != nil {
 			if ctx.Err() != nil {
-				return waited(ctx, Off, Unknown, nil)
+				return waited(ctx, Off, Unknown, nil, nil)
 			}
 			return errUnseen
 		}
