@@ -99,7 +99,14 @@ func (c *Cluster) up(ctx context.Context, o Options, begin time.Time) error {
 	if err := c.furnish(o); err != nil {
 		return err
 	}
-	if err := c.each(func(n string) error { return c.Power(ctx, n, true) }); err != nil {
+	err := c.each(func(n string) error {
+		if err := c.Power(ctx, n, true); err != nil {
+			return err
+		}
+		_, err := c.Must(ctx, n, "sh", "-c", "until [ -e /run/lab-booted ]; do sleep 0.02; done")
+		return err
+	})
+	if err != nil {
 		return err
 	}
 	step("nodes booted")

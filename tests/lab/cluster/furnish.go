@@ -239,12 +239,14 @@ if [ ! -e /var/lib/pacemaker/seeded ]; then
 	install -o hacluster -g haclient -m 600 /etc/lab/cib.xml /var/lib/pacemaker/cib/cib.xml
 	touch /var/lib/pacemaker/seeded
 fi
+touch /run/lab-booted
 if [ -e /etc/lab/autostart ]; then exec /etc/lab/start; fi
 `
 
 // start starts the cluster's daemons as their services would.
 const start = `#!/bin/sh
 # Start the cluster on this node.
+until [ -e /run/lab-booted ]; do sleep 0.02; done
 corosync || exit 1
 # Agents inherit these: one log with milliseconds for daemons and agents.
 export PCMK_logfile=/var/log/pacemaker/pacemaker.log
