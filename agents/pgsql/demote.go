@@ -114,7 +114,7 @@ func (a *agent) stopsNext() bool {
 // startDemoted starts the server as standby and returns once the postmaster is
 // there; monitor answers for a standby that is still starting.
 func (a *agent) startDemoted(ctx context.Context) error {
-	if err := a.prepareStandby(); err != nil {
+	if err := a.prepareStandby(ctx); err != nil {
 		return err
 	}
 	if err := a.server.Start(ctx); err != nil {

@@ -181,11 +181,11 @@ func (a *agent) includes() []string {
 
 // prepareStandby writes all that makes the next start of the server one as
 // standby, with nobody to wait for.
-func (a *agent) prepareStandby() error {
+func (a *agent) prepareStandby(ctx context.Context) error {
 	if err := a.makeDirectories(); err != nil {
 		return err
 	}
-	local, err := localAddress(a.conf.primaryIP)
+	local, err := localAddress(ctx, a.conf.primaryIP)
 	if err != nil {
 		return err
 	}

@@ -265,7 +265,7 @@ func (a *agent) monitorStandby(ctx context.Context, conn *pg.Conn, st pg.Status)
 	if a.call.Probe {
 		a.cache.Drop()
 	}
-	if streaming(st) && a.steady(st) {
+	if a.streaming(st) && a.steady(st) {
 		return nil
 	}
 	r := &round{status: st}
@@ -280,7 +280,7 @@ func (a *agent) monitorStandby(ctx context.Context, conn *pg.Conn, st pg.Status)
 	a.publishRunning(ctx)
 	a.publishReceiver(ctx, st)
 	switch {
-	case streaming(st):
+	case a.streaming(st):
 		a.forgetPosition(ctx)
 		a.storeSteady(st)
 		return nil
@@ -290,8 +290,13 @@ func (a *agent) monitorStandby(ctx context.Context, conn *pg.Conn, st pg.Status)
 	return a.notStreaming(ctx, conn, st)
 }
 
-// streaming reports whether the standby receives WAL from a living primary.
-func streaming(st pg.Status) bool {
+// streaming reports whether the standby receives WAL from a living primary, and
+// not from itself by an address that was not recognised as its own.
+func (a *agent) streaming(st pg.Status) bool {
+	if _, self := st.Sender(a.conf.self); self && st.InRecovery {
+		a.log.Error("this standby streams from itself: master_ip is an address of this node", "master_ip", a.conf.primaryIP)
+		return false
+	}
 	return st.Receiver != nil && strings.EqualFold(st.Receiver.Status, "streaming")
 }
 

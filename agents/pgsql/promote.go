@@ -75,7 +75,7 @@ func (a *agent) promoteAlone(ctx context.Context, conn *pg.Conn, st pg.Status) e
 		return ocf.Errorf(ocf.ErrGeneric, "not promoted: %w", err)
 	case record.Exists():
 		return ocf.Errorf(ocf.ErrGeneric, "not promoted: this server belongs to a cluster (%s exists) and no cluster is behind this call; use the cluster's tools", a.conf.recordFile())
-	case streaming(st):
+	case a.streaming(st):
 		return ocf.Errorf(ocf.ErrGeneric, "not promoted: this standby streams from a living primary and no cluster is behind this call")
 	}
 	if err := a.open(ctx, conn, &round{status: st}); err != nil {

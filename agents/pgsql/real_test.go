@@ -2,12 +2,14 @@ package main
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"io/fs"
 	"maps"
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -110,6 +112,13 @@ func (tp *template) get(t *testing.T, u proc.User) string {
 var freshData template
 
 func TestMain(m *testing.M) {
+	flag.Parse()
+	// The tests with servers wait most of their time, more than cores can be busy.
+	if flag.Lookup("test.parallel").Value.String() == strconv.Itoa(runtime.GOMAXPROCS(0)) {
+		if err := flag.Set("test.parallel", "8"); err != nil {
+			panic(err)
+		}
+	}
 	code := m.Run()
 	if freshData.dir != "" {
 		_ = os.RemoveAll(freshData.dir)
@@ -159,7 +168,7 @@ func newSite(t *testing.T, f *fakeCluster, node string, from *site) *site {
 	s := &site{t: t, node: node, dir: dir, f: f, user: u, port: freePort(t)}
 	copyTree(t, source, s.data())
 	if from == nil {
-		s.configure("unix_socket_directories = '"+dir+"'", "listen_addresses = '127.0.0.1'", "fsync = off", "shared_buffers = 8MB",
+		s.configure("unix_socket_directories = '"+dir+"'", "listen_addresses = '127.0.0.1,127.0.0.3'", "fsync = off", "shared_buffers = 8MB",
 			"max_wal_size = 32MB", "min_wal_size = 2MB", "wal_keep_size = 32MB", "wal_retrieve_retry_interval = 100ms", "wal_sender_timeout = 3s")
 	} else {
 		text := get(t, s.data()+"/postgresql.conf")
@@ -170,9 +179,8 @@ func newSite(t *testing.T, f *fakeCluster, node string, from *site) *site {
 		"OCF_RESKEY_CRM_meta_promotable": "true", "OCF_RESKEY_CRM_meta_promoted_max": "1", "OCF_RESKEY_CRM_meta_timeout": "20000", "OCF_RESKEY_CRM_meta_notify": "true",
 		"OCF_RESKEY_pgdba": u.Name, "OCF_RESKEY_pgdata": s.data(), "OCF_RESKEY_pgctl": postgresBin(t) + "/pg_ctl", "OCF_RESKEY_tmpdir": dir + "/tmp",
 		"OCF_RESKEY_pgport": strconv.Itoa(s.port), "OCF_RESKEY_logfile": dir + "/log", "OCF_RESKEY_rep_mode": "sync", "OCF_RESKEY_node_list": "n1 n2",
-		// Nobody listens there. A standby of another site follows "localhost" with a port of its own:
-		// an address of this node would not be followed at all.
-		"OCF_RESKEY_master_ip": "127.0.0.2", "OCF_RESKEY_repuser": "postgres", "OCF_RESKEY_monitor_user": "postgres", "HA_RSCTMP": dir,
+		// Nobody listens there.
+		"OCF_RESKEY_master_ip": "127.0.0.3", "OCF_RESKEY_repuser": "postgres", "OCF_RESKEY_monitor_user": "postgres", "HA_RSCTMP": dir,
 	}
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
@@ -195,9 +203,10 @@ func (s *site) configure(lines ...string) {
 	put(s.t, s.data()+"/postgresql.conf", get(s.t, s.data()+"/postgresql.conf")+"\n"+strings.Join(lines, "\n")+"\n")
 }
 
-// follow makes the site's standby look for the primary at another site's port.
+// follow makes the site's standby look for the primary at another site's port. The address is one
+// that the servers listen on and no interface lists: an address of this node is not followed.
 func (s *site) follow(primary *site) {
-	s.env["OCF_RESKEY_master_ip"] = "localhost"
+	s.env["OCF_RESKEY_master_ip"] = "127.0.0.3"
 	s.env["OCF_RESKEY_primary_conninfo_opt"] = "port=" + strconv.Itoa(primary.port)
 }
 

@@ -42,7 +42,7 @@ func (a *agent) start(ctx context.Context) error {
 		return a.startAndWait(ctx)
 	}
 	if a.conf.standbyOnly() {
-		if err := a.prepareStandby(); err != nil {
+		if err := a.prepareStandby(ctx); err != nil {
 			return startError(err)
 		}
 		return a.startAndWait(ctx)
@@ -97,7 +97,7 @@ func (a *agent) startReplicating(ctx context.Context, ps pg.Processes) error {
 			return err
 		}
 	}
-	if err := a.prepareStandby(); err != nil {
+	if err := a.prepareStandby(ctx); err != nil {
 		return startError(err)
 	}
 	if err := a.startAndWait(ctx); err != nil {
@@ -306,7 +306,7 @@ func (a *agent) reload(ctx context.Context) error {
 
 // reloadFiles writes recovery.conf anew and puts it in force.
 func (a *agent) reloadFiles(ctx context.Context) error {
-	local, err := localAddress(a.conf.primaryIP)
+	local, err := localAddress(ctx, a.conf.primaryIP)
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"slices"
 	"time"
 
 	"pgrex/lib/pg"
@@ -60,7 +61,7 @@ func (a *agent) awaitUpstream(ctx context.Context) (replication.Upstream, error)
 // pointUpstream makes a standby whose primary_conninfo does not match follow
 // master_ip, once that is not an address of this node.
 func (a *agent) pointUpstream(ctx context.Context, conn *pg.Conn, st pg.Status) error {
-	local, err := localAddress(a.conf.primaryIP)
+	local, err := localAddress(ctx, a.conf.primaryIP)
 	if err != nil || local {
 		return err
 	}
@@ -93,19 +94,28 @@ func (a *agent) awaitConninfo(ctx context.Context, conn *pg.Conn, want string) e
 	return nil
 }
 
-// localAddress reports whether host is an address of this node. A name that is
-// not an address is looked up by the server, not by us; it counts as remote.
-func localAddress(host string) (bool, error) {
-	ip := net.ParseIP(host)
-	if ip == nil {
-		return false, nil
+// lookupLimit bounds the look-up of a master_ip that is a name.
+const lookupLimit = time.Second
+
+// localAddress reports whether host is an address of this node. A name that
+// cannot be looked up counts as remote.
+func localAddress(ctx context.Context, host string) (bool, error) {
+	ips := []net.IP{net.ParseIP(host)}
+	if ips[0] == nil {
+		ctx, cancel := context.WithTimeout(ctx, lookupLimit)
+		defer cancel()
+		var err error
+		if ips, err = net.DefaultResolver.LookupIP(ctx, "ip", host); err != nil {
+			return false, nil
+		}
 	}
 	addrs, err := net.InterfaceAddrs()
 	if err != nil {
 		return false, fmt.Errorf("list this node's addresses: %w", err)
 	}
 	for _, a := range addrs {
-		if n, ok := a.(*net.IPNet); ok && n.IP.Equal(ip) {
+		n, ok := a.(*net.IPNet)
+		if ok && slices.ContainsFunc(ips, n.IP.Equal) {
 			return true, nil
 		}
 	}
