@@ -63,8 +63,8 @@ func (r *Run) moveTo(ctx context.Context, to string) error {
 	if err := r.failover(ctx, to, tl, time.Minute); err != nil {
 		return err
 	}
-	if err := r.WaitSync(ctx, from, time.Minute); err != nil {
-		return fmt.Errorf("the old primary does not come back by itself: %w", err)
+	if err := r.comesBack(ctx, from); err != nil {
+		return err
 	}
 	return r.WaitHealthy(ctx, 20*time.Second)
 }
@@ -84,8 +84,25 @@ func (r *Run) standbyAndBack(ctx context.Context, p, s string) error {
 	if err := r.Pcs(ctx, s, "node", "unstandby", p); err != nil {
 		return err
 	}
-	if err := r.WaitSync(ctx, p, time.Minute); err != nil {
-		return fmt.Errorf("the old primary does not come back by itself: %w", err)
+	if err := r.comesBack(ctx, p); err != nil {
+		return err
 	}
 	return r.WaitHealthy(ctx, 20*time.Second)
+}
+
+// comesBack waits until an old primary is a synchronous standby by itself. In a
+// planned switchover nothing may fail on the way.
+func (r *Run) comesBack(ctx context.Context, node string) error {
+	var failed []string
+	err := r.Wait(ctx, node+" to be a synchronous standby", time.Minute, func(v cluster.View) bool {
+		failed = v.Failures
+		return len(failed) > 0 || v.Status(node) == "HS:sync" && v.Score(node) == "100"
+	})
+	if err != nil {
+		return fmt.Errorf("the old primary does not come back by itself: %w", err)
+	}
+	if len(failed) > 0 {
+		return fmt.Errorf("an action failed in a planned switchover: %v", failed)
+	}
+	return nil
 }
