@@ -15,6 +15,7 @@ import (
 const unset = ""
 
 func TestCheck(t *testing.T) {
+	t.Parallel()
 	p := func(name string) string { return "OCF_RESKEY_" + name }
 	m := func(name string) string { return "OCF_RESKEY_CRM_meta_" + name }
 	const noCluster = "OCF_RESKEY_crm_feature_set"

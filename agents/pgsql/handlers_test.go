@@ -38,6 +38,7 @@ func TestHandlers(t *testing.T) {
 // What a node can lack, and what every action says to it when the server is not running. The codes
 // decide what the cluster does: 5 and 4 keep the resource off this node, 6 off all, 7 is no fault.
 func TestStoppedServer(t *testing.T) {
+	t.Parallel()
 	set := func(k, v string) func(*testing.T, map[string]string) {
 		return func(_ *testing.T, env map[string]string) { env["OCF_RESKEY_"+k] = v }
 	}
@@ -154,6 +155,7 @@ func TestRolesWithoutReplication(t *testing.T) {
 
 // A stop writes what the cluster must know, and leaves what must not be forgotten.
 func TestStopWrites(t *testing.T) {
+	t.Parallel()
 	f := newFakeCluster("n1", "n1", "n2")
 	f.set("n1", "pgsql-record", record5, true)
 	for name, value := range map[string]string{"pgsql-status": "HS:sync", "master-pgsql": "100", "pgsql-xlog-loc": "0000000003000148", "pgsql-position": "x",
@@ -184,8 +186,22 @@ func TestStopWrites(t *testing.T) {
 	}
 }
 
+// The lists of a transition come only with notify=true; absent means that nobody has told.
+func TestStopsNext(t *testing.T) {
+	for _, tt := range []struct {
+		list string // of nodes to be stopped
+		want bool
+	}{{"", false}, {" ", false}, {"n2", false}, {"n1", true}, {"n2 N1 n3", true}, {"n10", false}} {
+		a, _ := newTestAgent(t, newFakeCluster("n1", "n1", "n2"), "demote", map[string]string{"OCF_RESKEY_CRM_meta_notify_stop_uname": tt.list})
+		if got := a.stopsNext(); got != tt.want {
+			t.Errorf("%q: %v", tt.list, got)
+		}
+	}
+}
+
 // Whatever the cluster's daemons do, stop and demote of a dead server end soon and well.
 func TestStopWithSickCluster(t *testing.T) {
+	t.Parallel()
 	for name, odd := range map[string]trouble{"down": {exit: 102}, "hanging": {hang: true}, "without quorum": {exit: 106}} {
 		for _, action := range []string{"stop", "demote"} {
 			t.Run(name+" "+action, func(t *testing.T) {
@@ -207,6 +223,7 @@ func TestStopWithSickCluster(t *testing.T) {
 
 // A start that may not know what the cluster remembers leaves everything as it was.
 func TestStartWithSickCluster(t *testing.T) {
+	t.Parallel()
 	for name, odd := range map[string]func(string) *trouble{
 		"cannot read": func(line string) *trouble { return &trouble{exit: 102} },
 		"cannot write": func(line string) *trouble {
@@ -260,6 +277,7 @@ func TestPromoteStopped(t *testing.T) {
 
 // Notifications before an event, and all on a stopped server, ask nothing of anybody.
 func TestNotifyStopped(t *testing.T) {
+	t.Parallel()
 	for _, event := range []string{"pre start", "post start", "pre stop", "post stop", "pre promote", "post promote", "pre demote", "post demote"} {
 		when, what, _ := strings.Cut(event, " ")
 		f := newFakeCluster("n1", "n1", "n2")
@@ -311,6 +329,7 @@ func control(t *testing.T, data, name string) {
 
 // A broken server that was a primary is demoted before it is stopped.
 func TestFailedCode(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		control, mode string
 		signal        bool
@@ -348,6 +367,7 @@ func TestFailedCode(t *testing.T) {
 // of the primary it was made from; a primary that crashed under an exclusive backup, which there
 // was before PostgreSQL 15, has a label too and is none.
 func TestWal(t *testing.T) {
+	t.Parallel()
 	const streamed = "START WAL LOCATION: 0/2000028 (file 000000010000000000000002)\nCHECKPOINT LOCATION: 0/2000060\nBACKUP METHOD: streamed\n" +
 		"BACKUP FROM: primary\nSTART TIME: 2026-01-01 00:00:00 UTC\nLABEL: pg_basebackup base backup\nSTART TIMELINE: 1\n"
 	exclusive := strings.Replace(streamed, "streamed", "pg_start_backup", 1)

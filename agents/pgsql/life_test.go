@@ -11,6 +11,7 @@ import (
 
 // One node through its whole life: start, election, promotion, monitors, demotion, stop.
 func TestLifeOfOneNode(t *testing.T) {
+	t.Parallel()
 	f := newFakeCluster("n1", "n1", "n2")
 	s := newSite(t, f, "n1", nil)
 	s.must(ocf.NotRunning, "monitor", interval, "0")
@@ -90,6 +91,7 @@ func TestLifeOfOneNode(t *testing.T) {
 
 // Two nodes: a right is granted on proof, withdrawn before commits go on, and used.
 func TestLifeOfTwoNodes(t *testing.T) {
+	t.Parallel()
 	f := newFakeCluster("n1", "n1", "n2")
 	n1 := newSite(t, f, "n1", nil)
 	n2 := newSite(t, f, "n2", n1)
@@ -130,9 +132,7 @@ func TestLifeOfTwoNodes(t *testing.T) {
 	// The standby dies and its node is cut off: its right must be proven gone before commits go on.
 	n2.crash()
 	f.cut["n2"] = true
-	for _, other := range []string{"n1"} {
-		f.copies[other].nodes["n2"].crmd, f.copies[other].nodes["n2"].join = "offline", "down"
-	}
+	f.copies["n1"].nodes["n2"].crmd, f.copies["n1"].nodes["n2"].join = "offline", "down"
 	n1.eventually("the connection is gone", func() bool { return n1.sql("SELECT count(*) FROM pg_stat_replication") == "0" })
 	code, text, log := n1.perform("monitor", interval, "9000", "OCF_RESKEY_CRM_meta_timeout", "2000")
 	if code != ocf.RunningPromoted {

@@ -20,6 +20,7 @@ const (
 )
 
 func TestRemember(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name    string
 		file    string
@@ -66,6 +67,7 @@ func TestRemember(t *testing.T) {
 // What cannot be understood is named with the command that mends it, and nothing is believed
 // instead of it.
 func TestRememberGarbage(t *testing.T) {
+	t.Parallel()
 	for _, bad := range []string{"yes", "epoch=x primary=n1", "epoch=5", "primary=n1 entitled=n1", "epoch=0 primary=n1", "epoch=18446744073709551616 primary=n1"} {
 		f := newFakeCluster("n1", "n1", "n2")
 		f.set("n1", "pgsql-record", record5, true)
@@ -93,6 +95,7 @@ func TestRememberGarbage(t *testing.T) {
 }
 
 func TestRememberFails(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name    string
 		trouble trouble
@@ -128,6 +131,7 @@ func TestRememberFails(t *testing.T) {
 
 // After the controller alone was killed the attribute manager has what the CIB lost.
 func TestRememberRefreshes(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name, interval, score string
 		want                  bool
@@ -293,6 +297,7 @@ func TestReadCopy(t *testing.T) {
 
 // A peer that cannot be read is one that is not proven: the copy stays unknown.
 func TestReadCopyFails(t *testing.T) {
+	t.Parallel()
 	f := newFakeCluster("n1", "n1", "n2", "n3")
 	a, _ := remembered(t, f, "monitor", nil)
 	f.cut["n2"] = true
@@ -312,6 +317,7 @@ func TestReadCopyFails(t *testing.T) {
 }
 
 func TestPresence(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name   string
 		change func(*fakeCluster)
@@ -346,6 +352,7 @@ func TestPresence(t *testing.T) {
 }
 
 func TestPromoted(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name    string
 		record  string
@@ -395,6 +402,7 @@ func TestPromotedAfterFencing(t *testing.T) {
 }
 
 func TestScore(t *testing.T) {
+	t.Parallel()
 	for value, want := range map[string]replication.Score{
 		"": replication.Unset, "-INFINITY": replication.Never, "-1": replication.Never, "-1000000": replication.Never,
 		"100": replication.Standby, "1000": replication.Primary, "INFINITY": replication.Primary, "2000": replication.Primary, "x": replication.Unset,
@@ -418,6 +426,7 @@ func TestScore(t *testing.T) {
 }
 
 func TestAccepted(t *testing.T) {
+	t.Parallel()
 	for value, want := range map[string]string{
 		"": "0 false", "2002": "2002 true", " 2002 ": "2002 true", "0": "0 true",
 		"yes": "0 false warned", "-1": "0 false warned", "2002 please": "0 false warned", "0x7d2": "0 false warned", "18446744073709551616": "0 false warned", "true": "0 false warned",

@@ -31,6 +31,7 @@ func TestStandbyState(t *testing.T) {
 }
 
 func TestPrimaryWrites(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name   string
 		env    map[string]string
@@ -167,6 +168,7 @@ func TestPublishPosition(t *testing.T) {
 // A probe is asked after the node's cluster stack restarted: what is left over without the record
 // behind it is taken back.
 func TestRevoke(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct{ name, record, score, want string }{
 		{"no score", record5, "", "-INFINITY"},
 		{"no score, no record", "", "", "-INFINITY"},

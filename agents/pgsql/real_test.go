@@ -180,7 +180,7 @@ func newSite(t *testing.T, f *fakeCluster, node string, from *site) *site {
 		"OCF_RESKEY_pgdba": u.Name, "OCF_RESKEY_pgdata": s.data(), "OCF_RESKEY_pgctl": postgresBin(t) + "/pg_ctl", "OCF_RESKEY_tmpdir": dir + "/tmp",
 		"OCF_RESKEY_pgport": strconv.Itoa(s.port), "OCF_RESKEY_logfile": dir + "/log", "OCF_RESKEY_rep_mode": "sync", "OCF_RESKEY_node_list": "n1 n2",
 		// Nobody listens there.
-		"OCF_RESKEY_master_ip": "127.0.0.3", "OCF_RESKEY_repuser": "postgres", "OCF_RESKEY_monitor_user": "postgres", "HA_RSCTMP": dir,
+		"OCF_RESKEY_master_ip": "127.0.0.2", "OCF_RESKEY_repuser": "postgres", "OCF_RESKEY_monitor_user": "postgres", "HA_RSCTMP": dir,
 	}
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)

@@ -26,6 +26,7 @@ func setScore(node string, s replication.Score) replication.Step {
 }
 
 func TestCarryOutOrder(t *testing.T) {
+	t.Parallel()
 	save := replication.Step{Kind: replication.SaveRecord, Record: parseRecord(t, record5)}
 	for _, tt := range []struct {
 		name  string
@@ -65,6 +66,7 @@ func TestCarryOutOrder(t *testing.T) {
 
 // A step that fails ends it: what follows rests on it.
 func TestCarryOutStops(t *testing.T) {
+	t.Parallel()
 	refuse := func(words ...string) func(string) *trouble {
 		return func(line string) *trouble {
 			for _, w := range words {
@@ -156,6 +158,7 @@ func TestCarryOutReadCopy(t *testing.T) {
 }
 
 func TestPursue(t *testing.T) {
+	t.Parallel()
 	t.Run("until done", func(t *testing.T) {
 		f := newFakeCluster("n1", "n1", "n2")
 		a, _ := remembered(t, f, "monitor", nil)
@@ -203,7 +206,7 @@ func TestPursue(t *testing.T) {
 			asked++
 			return replication.Decision{Verdict: replication.Wait, Reason: "n2 is missing"}
 		})
-		if err != nil || d.Verdict != replication.Wait || d.Reason != "n2 is missing" || asked < 2 {
+		if err != nil || d.Verdict != replication.Wait || !strings.Contains(d.Reason, "n2 is missing") || asked < 2 {
 			t.Errorf("%v, %v, asked %d times", d, err, asked)
 		}
 		if took := time.Since(began); took > 3*time.Second {
@@ -217,7 +220,7 @@ func TestPursue(t *testing.T) {
 		d, err := a.pursue(short(t, 250*time.Millisecond), nil, &round{}, func(replication.Observation) replication.Decision {
 			return replication.Decision{Verdict: replication.Wait, Reason: "n2 is missing"}
 		})
-		if err != nil || d.Reason != "n2 is missing" {
+		if err != nil || !strings.Contains(d.Reason, "n2 is missing") {
 			t.Errorf("%v, %v", d, err)
 		}
 	})
@@ -250,6 +253,7 @@ func TestPursue(t *testing.T) {
 // The promotion of a node whose peer cannot be asked, then can: nothing opens before the peer's own
 // copy shows that it knows.
 func TestPursuePromotion(t *testing.T) {
+	t.Parallel()
 	prepare := func(t *testing.T) (*fakeCluster, *agent, *round) {
 		f := newFakeCluster("n2", "n1", "n2")
 		f.set("n1", "pgsql-record", record5, true)

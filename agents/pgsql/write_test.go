@@ -34,6 +34,7 @@ func TestApply(t *testing.T) {
 }
 
 func TestApplyFails(t *testing.T) {
+	t.Parallel()
 	f := newFakeCluster("n1", "n1", "n2")
 	a, log := remembered(t, f, "monitor", map[string]string{"OCF_RESKEY_crm_attr_timeout": "1"})
 	f.trouble = func(line string) *trouble {
