@@ -3,11 +3,13 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/cloud"
 
@@ -49,19 +51,17 @@ func findPlace(ctx context.Context, c *stonith.Call, web *http.Client) (place, e
 // findStack asks a private cloud where things are.
 func findStack(ctx context.Context, c *stonith.Call, web *http.Client) (place, error) {
 	endpoint := strings.TrimRight(c.Values.String("metadata_endpoint"), "/")
-	ctx, cancel := context.WithTimeout(ctx, c.Values.Duration(requestTimeout))
-	defer cancel()
-	body, err := get(ctx, web, endpoint+"/metadata/endpoints?api-version=2015-01-01", nil)
-	if err != nil {
-		return place{}, stonith.Errorf(stonith.Login, "metadata_endpoint %s does not tell where its services are: %w", endpoint, plain(err))
-	}
 	var told struct {
 		Authentication struct {
 			LoginEndpoint string   `json:"loginEndpoint"`
 			Audiences     []string `json:"audiences"`
 		} `json:"authentication"`
 	}
-	if err := json.Unmarshal(body, &told); err != nil || len(told.Authentication.Audiences) == 0 || https(told.Authentication.LoginEndpoint) != nil {
+	err := look(ctx, web, endpoint+"/metadata/endpoints?api-version=2015-01-01", nil, c.Values.Duration(requestTimeout), &told)
+	if err != nil {
+		return place{}, stonith.Errorf(stonith.Login, "metadata_endpoint %s does not tell where its services are: %w", endpoint, plain(err))
+	}
+	if len(told.Authentication.Audiences) == 0 || https(told.Authentication.LoginEndpoint) != nil {
 		return place{}, stonith.Errorf(stonith.Login, "metadata_endpoint %s answers, but not as the Resource Manager of a private cloud does; check the URL", endpoint)
 	}
 	login := strings.TrimRight(told.Authentication.LoginEndpoint, "/")
@@ -79,26 +79,46 @@ func findStack(ctx context.Context, c *stonith.Call, web *http.Client) (place, e
 	}, nil
 }
 
-// get fetches a small document. Anything but 200 is an error.
-func get(ctx context.Context, web *http.Client, address string, header http.Header) ([]byte, error) {
+const (
+	lookTries = 3
+	lookPause = 200 * time.Millisecond
+)
+
+// look fetches a small JSON document that needs no token. Each of a few attempts
+// may take as long as bound says.
+func look(ctx context.Context, web *http.Client, address string, header http.Header, bound time.Duration, v any) error {
+	for try := 1; ; try++ {
+		err := lookOnce(ctx, web, address, header, bound, v)
+		if err == nil || try == lookTries || silent(err) && try == silentTries || rest(ctx, lookPause) != nil {
+			return err
+		}
+	}
+}
+
+func lookOnce(ctx context.Context, web *http.Client, address string, header http.Header, bound time.Duration, v any) error {
+	ctx, cancel := context.WithTimeout(ctx, bound)
+	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	req.Header = header
 	resp, err := web.Do(req)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("status %d", resp.StatusCode)
+		return fmt.Errorf("status %d", resp.StatusCode)
 	}
-	return body, nil
+	if err := json.Unmarshal(body, v); err != nil {
+		return errors.New("its answer is not the JSON that was expected")
+	}
+	return nil
 }
 
 // host is the name in an endpoint, for sentences.

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"regexp"
 	"strings"
 
@@ -36,7 +37,9 @@ func plain(err error) error {
 		dns  *net.DNSError
 		op   *net.OpError
 		cert *tls.CertificateVerificationError
-		text string
+		// address is the wrapper of every error of net/http.
+		address *url.Error
+		text    string
 	)
 	switch {
 	case errors.As(err, &dns):
@@ -52,6 +55,8 @@ func plain(err error) error {
 		}
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		text = "the connection was closed without an answer"
+	case errors.As(err, &address):
+		return &plainError{plain(address.Err).Error(), err} // without the address itself, which is long
 	default:
 		if f := asRefusal(err); f != nil {
 			text = f.words()
@@ -125,7 +130,12 @@ var hints = []struct{ part, hint string }{
 
 // reason is the sentence of a failure to sign in.
 func (e *signInError) reason() string {
-	text := plain(e.err).Error()
+	// The SDK keeps of most errors no more than the text, and adds advice of its own.
+	text, _, _ := strings.Cut(plain(e.err).Error(), " To troubleshoot, visit")
+	text = strings.TrimRight(text, ". ")
+	if strings.HasSuffix(text, context.DeadlineExceeded.Error()) {
+		text = "no answer in time"
+	}
 	var refused *azidentity.AuthenticationFailedError
 	if errors.As(e.err, &refused) && refused.RawResponse != nil {
 		text = fmt.Sprintf("status %d", refused.RawResponse.StatusCode)

@@ -90,7 +90,7 @@ func newCredential(c *stonith.Call, p place, web, local *http.Client) (credentia
 func managedCredential(c *stonith.Call, p place, local *http.Client) (credential, error) {
 	options := &azidentity.ManagedIdentityCredentialOptions{ClientOptions: clientOptions(c, p, local)}
 	// The service on the same host answers in milliseconds, or asks to come again soon.
-	options.Retry.MaxRetries = 3
+	options.Retry.MaxRetries, options.Retry.RetryDelay = 3, 100*time.Millisecond
 	options.Retry.TryTimeout = min(options.Retry.TryTimeout, metadataPatience)
 	name := "the managed identity of this machine"
 	if id := c.Values.String("identity"); id != "" {

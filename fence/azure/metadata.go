@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"net/http"
 	"time"
 
@@ -14,8 +12,6 @@ const (
 	metadataURL = "http://169.254.169.254/metadata/instance?api-version=2021-02-01"
 	// metadataPatience bounds one request to the service, which is on the same host.
 	metadataPatience = 3 * time.Second
-	metadataTries    = 3
-	metadataPause    = 200 * time.Millisecond
 )
 
 // instance is what the instance metadata service says of the machine we run on.
@@ -27,30 +23,11 @@ type instance struct {
 
 // ownInstance asks the instance metadata service.
 func ownInstance(ctx context.Context, local *http.Client) (instance, error) {
-	var last error
-	for try := range metadataTries {
-		if try > 0 {
-			if err := rest(ctx, metadataPause); err != nil {
-				return instance{}, errors.Join(last, err)
-			}
-		}
-		one, cancel := context.WithTimeout(ctx, metadataPatience)
-		body, err := get(one, local, metadataURL, http.Header{"Metadata": {"true"}})
-		cancel()
-		if err != nil {
-			last = err
-			continue
-		}
-		var doc struct {
-			Compute instance `json:"compute"`
-		}
-		if err := json.Unmarshal(body, &doc); err != nil {
-			last = errors.New("its answer is no JSON")
-			continue
-		}
-		return doc.Compute, nil
+	var doc struct {
+		Compute instance `json:"compute"`
 	}
-	return instance{}, last
+	err := look(ctx, local, metadataURL, http.Header{"Metadata": {"true"}}, metadataPatience, &doc)
+	return doc.Compute, err
 }
 
 // findGroup settles subscription and resource group.

@@ -248,14 +248,18 @@ func (n nic) back() (bool, error) {
 		props := object(c["properties"])
 		props["subnet"] = map[string]any{"id": to}
 		props["privateIPAllocationMethod"] = how
+		// A dynamic address is asked for as well: the node's own address must not change.
 		delete(props, "privateIPAddress")
-		if ip != "" && !strings.EqualFold(how, dynamic) {
+		if ip != "" {
 			props["privateIPAddress"] = ip
 		}
 		delete(tags, tagSubnet+name)
 		delete(tags, tagType+name)
 		delete(tags, tagIP+name)
 		changed = true
+	}
+	if len(tags) == 0 {
+		delete(n.body, "tags")
 	}
 	return changed, nil
 }

@@ -10,6 +10,7 @@ import (
 )
 
 func TestActions(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		action, before, plug string
 		code                 int
@@ -63,6 +64,7 @@ func TestActions(t *testing.T) {
 // A machine counts as off by a view that was read after the order was accepted,
 // not by the end of the operation nor by an earlier view.
 func TestOffIsReadBack(t *testing.T) {
+	t.Parallel()
 	s := begin(t, usual())
 	s.call(t, "off", "plug=n2").check(t, 0, "Success: Powered OFF")
 	ordered, read := -1, -1
@@ -81,6 +83,7 @@ func TestOffIsReadBack(t *testing.T) {
 
 // One token for a whole action, and nothing asked of Azure that is not needed.
 func TestRequestsOfAnAction(t *testing.T) {
+	t.Parallel()
 	s := begin(t, usual())
 	s.call(t, "off", "plug=n2", "subscriptionId="+s.Subscription(), "resourceGroup="+group).check(t, 0, "Success: Powered OFF")
 	if n := s.count("GET", "/oauth2/token"); n != 1 {
@@ -98,6 +101,7 @@ func TestRequestsOfAnAction(t *testing.T) {
 }
 
 func TestOperationFails(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name, action string
 		fault        azure.OperationFault
@@ -136,15 +140,17 @@ func TestOperationFails(t *testing.T) {
 
 // What the operation says is never enough: here it succeeds and nothing happens.
 func TestOperationLies(t *testing.T) {
+	t.Parallel()
 	cfg := usual()
 	cfg.VMs[1].Stuck = true
 	s := begin(t, cfg)
-	s.call(t, "off", "plug=n2", "power_timeout=1").check(t, 1, "",
+	s.call(t, "off", "plug=n2", "power_timeout=300ms").check(t, 1, "",
 		"Failed: Timed out waiting to power OFF", `still says "on"`)
 }
 
 // How an operation goes may be unreadable; the machine's own state is enough.
 func TestOperationUnreadable(t *testing.T) {
+	t.Parallel()
 	garbage := "<html>"
 	for name, fault := range map[string]azure.Fault{
 		"forbidden": {Status: 403, Code: "AuthorizationFailed", Times: -1},
@@ -166,6 +172,7 @@ func TestOperationUnreadable(t *testing.T) {
 
 // A newer order of somebody else does not make ours fail.
 func TestOperationPreempted(t *testing.T) {
+	t.Parallel()
 	cfg := usual()
 	cfg.Latency.PowerOff = ms(900)
 	s := begin(t, cfg)
@@ -182,6 +189,7 @@ func TestOperationPreempted(t *testing.T) {
 
 // Views that do not say off in so many words are not off.
 func TestNotOff(t *testing.T) {
+	t.Parallel()
 	for name, statuses := range map[string][]string{
 		"nothing":       {},
 		"no power":      {"ProvisioningState/succeeded"},
@@ -200,13 +208,14 @@ func TestNotOff(t *testing.T) {
 			cfg.VMs[1].Statuses = statuses
 			s := begin(t, cfg)
 			s.call(t, "status", "plug=n2").check(t, 0, "Status: ON")
-			s.call(t, "off", "plug=n2", "power_timeout=1").check(t, 1, "", "Timed out waiting to power OFF")
+			s.call(t, "off", "plug=n2", "power_timeout=300ms").check(t, 1, "", "Timed out waiting to power OFF")
 		})
 	}
 }
 
 // A machine made anew under the same name is not the one that had to be fenced.
 func TestReplacedMachine(t *testing.T) {
+	t.Parallel()
 	cfg := usual()
 	cfg.Latency.PowerOff = ms(500)
 	s := begin(t, cfg)
@@ -221,6 +230,7 @@ func TestReplacedMachine(t *testing.T) {
 // Two nodes that shoot at each other both get through: that is the cluster's
 // affair, but neither may report a failure where the machine is off.
 func TestBothNodesFence(t *testing.T) {
+	t.Parallel()
 	cfg := usual()
 	cfg.Latency.PowerOff = ms(200)
 	s := begin(t, cfg)
@@ -232,6 +242,7 @@ func TestBothNodesFence(t *testing.T) {
 }
 
 func TestSIGTERM(t *testing.T) {
+	t.Parallel()
 	cfg := usual()
 	cfg.VMs[1].Stuck = true
 	s := begin(t, cfg)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"net"
 	"strings"
@@ -16,6 +17,15 @@ import (
 )
 
 const group = "db"
+
+// TestMain lets many tests wait at the same time: they do little else.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if err := flag.Set("test.parallel", "16"); err != nil {
+		panic(err)
+	}
+	m.Run()
+}
 
 // site is a cloud served over HTTPS, seen by an agent that runs on its machine n1.
 type site struct {
@@ -136,4 +146,16 @@ func (s *site) count(method, end string) int {
 		}
 	}
 	return n
+}
+
+// everywhere leads every name to the site, as a resolver that was told so.
+func (s *site) everywhere(t *testing.T) {
+	t.Helper()
+	dial, address := s.wire.dial, s.server.Address
+	s.wire.dial = func(ctx context.Context, network, to string) (net.Conn, error) {
+		if !strings.HasPrefix(to, "169.254.") {
+			to = address
+		}
+		return dial(ctx, network, to)
+	}
 }

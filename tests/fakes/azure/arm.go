@@ -1,6 +1,7 @@
 package azure
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -260,7 +261,9 @@ func (c *Cloud) listVMs(r *http.Request, group string) answer {
 // decode reads a JSON object, numbers as they are written.
 func decode(body []byte) (map[string]any, error) {
 	var v map[string]any
-	if err := json.Unmarshal(body, &v); err != nil {
+	dec := json.NewDecoder(bytes.NewReader(body))
+	dec.UseNumber()
+	if err := dec.Decode(&v); err != nil {
 		return nil, err
 	}
 	return v, nil
