@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"pgrex/docs"
 	"pgrex/tests/lab/network"
@@ -46,13 +47,14 @@ const stopPrimary = `set -e
 runuser -u postgres -- %[1]s/pg_ctl stop -w -m fast -D %[2]s >/dev/null
 `
 
-// copyStandby is the documented way to make a standby.
+// copyStandby makes a standby by the documented line.
 const copyStandby = `set -e
 cd /
 echo "*:5432:replication:repuser:%[4]s" >~postgres/.pgpass
 chown postgres: ~postgres/.pgpass; chmod 600 ~postgres/.pgpass
 rm -rf %[2]s /dbfp/pgwal/pg_wal
-runuser -u postgres -- %[1]s/pg_basebackup -h %[3]s -U repuser -D %[2]s --waldir=/dbfp/pgwal/pg_wal -X stream -c fast
+runuser -u postgres -- env PATH=%[1]s:$PATH PRIMARY=%[3]s sh -e <<'DOCUMENTED'
+%[5]sDOCUMENTED
 `
 
 // labSettings keep a small machine small; the rest is the documented file.
@@ -100,7 +102,7 @@ func (c *Cluster) preparePostgres(ctx context.Context) error {
 		if n == first {
 			return nil
 		}
-		return run(n, copyStandby)
+		return c.copyFrom(ctx, n, from)
 	})
 	if err != nil {
 		return fmt.Errorf("cannot copy a standby: %w", err)
@@ -111,7 +113,17 @@ func (c *Cluster) preparePostgres(ctx context.Context) error {
 // CopyStandby makes a node's data directory anew from the primary, the
 // documented way. The cluster must not run PostgreSQL there.
 func (c *Cluster) CopyStandby(ctx context.Context, node string) error {
-	_, err := c.Must(ctx, node, "sh", "-c", fmt.Sprintf(copyStandby, binDir, DataDir, network.VIPReplication, repPassword))
+	return c.copyFrom(ctx, node, network.VIPReplication)
+}
+
+// copyFrom runs the documented line on a node.
+func (c *Cluster) copyFrom(ctx context.Context, node, primary string) error {
+	lines, err := docs.Commands("pgsql.md", "first-standby")
+	if err != nil {
+		return err
+	}
+	script := fmt.Sprintf(copyStandby, binDir, DataDir, primary, repPassword, strings.Join(lines, ""))
+	_, err = c.Must(ctx, node, "sh", "-c", script)
 	return err
 }
 
