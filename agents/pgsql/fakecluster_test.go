@@ -38,6 +38,8 @@ type trouble struct {
 	hang bool
 	exit int
 	text string
+	// late: it does what it was told and fails to say so.
+	late bool
 }
 
 // fakeCIB is one node's copy.
@@ -207,11 +209,23 @@ func (f *fakeCluster) Run(ctx context.Context, cmd proc.Cmd) (proc.Result, error
 		<-ctx.Done()
 		return proc.Result{}, &proc.KilledError{Cmd: line, Err: ctx.Err()}
 	}
+	failed := proc.Result{}
 	if odd != nil {
-		return proc.Result{Stderr: []byte(odd.text), ExitCode: odd.exit}, nil
+		failed = proc.Result{Stderr: []byte(odd.text), ExitCode: odd.exit}
+	}
+	if odd != nil && !odd.late {
+		return failed, nil
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	res, err := f.carryOut(ctx, cmd, line)
+	if odd != nil {
+		return failed, nil
+	}
+	return res, err
+}
+
+func (f *fakeCluster) carryOut(ctx context.Context, cmd proc.Cmd, line string) (proc.Result, error) {
 	switch cmd.Path {
 	case "cibadmin":
 		return f.query(ctx, cmd.Args)

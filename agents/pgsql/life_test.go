@@ -126,6 +126,12 @@ func TestLifeOfTwoNodes(t *testing.T) {
 		t.Errorf("slots: %s", n1.sql("SELECT slot_name || active FROM pg_replication_slots"))
 	}
 	n2.must(ocf.OK, "monitor", interval, "9000")
+	before := len(f.commands())
+	n1.must(ocf.RunningPromoted, "monitor", interval, "9000")
+	n2.must(ocf.OK, "monitor", interval, "9000")
+	if ran := f.commands()[before:]; len(ran) != 0 {
+		t.Errorf("steady monitors ran %q", ran)
+	}
 	n1.sql("CREATE TABLE public.kept (n int)")
 	n1.sql("INSERT INTO public.kept VALUES (1)")
 
@@ -202,4 +208,12 @@ func TestLifeOfTwoNodes(t *testing.T) {
 		t.Error("its files were made those of a standby")
 	}
 	n1.must(ocf.NotRunning, "monitor", interval, "9000")
+
+	// Started over it by a person, it is a standby that can never follow, and that is said.
+	put(t, n1.data()+"/standby.signal", "")
+	if err := chown(n1.data()+"/standby.signal", n1.user); err != nil {
+		t.Fatal(err)
+	}
+	n1.byHand()
+	says(t, n1.must(ocf.ErrGeneric, "monitor", interval, "10000"), "cannot follow n2", "timeline 2 at", "pg_basebackup")
 }
