@@ -3,17 +3,33 @@ package cluster
 import (
 	"context"
 	"fmt"
+	"path/filepath"
+	"strconv"
 	"strings"
 
 	"pgrex/docs"
 	"pgrex/tests/lab/network"
 )
 
-// Where PostgreSQL is on the nodes.
-const (
-	binDir  = "/usr/lib/postgresql/15/bin"
-	DataDir = "/dbfp/pgdata/data"
-)
+// DataDir is where PostgreSQL's data is on the nodes.
+const DataDir = "/dbfp/pgdata/data"
+
+// BinDir is where PostgreSQL's programs are on the nodes.
+func (c *Cluster) BinDir() string { return binDir(c.Lower) }
+
+// binDir finds the newest PostgreSQL below a root file system, where Debian
+// puts it. Without one it names a version for the error that follows.
+func binDir(lower string) string {
+	best, dir := 0, "/usr/lib/postgresql/15/bin"
+	found, _ := filepath.Glob(filepath.Join(lower, "usr/lib/postgresql/*/bin/postgres")) // fails on a bad pattern only
+	for _, f := range found {
+		version := filepath.Base(filepath.Dir(filepath.Dir(f)))
+		if n, err := strconv.Atoi(version); err == nil && n > best {
+			best, dir = n, "/usr/lib/postgresql/"+version+"/bin"
+		}
+	}
+	return dir
+}
 
 // The role and database clients use.
 const (
@@ -92,7 +108,7 @@ func (c *Cluster) preparePostgres(ctx context.Context) error {
 	}
 	from := network.Address(network.Replication, 1)
 	run := func(node, script string) error {
-		_, err := c.Must(ctx, node, "sh", "-c", fmt.Sprintf(script, binDir, DataDir, from, repPassword, AppUser, AppPassword, AppDB))
+		_, err := c.Must(ctx, node, "sh", "-c", fmt.Sprintf(script, c.BinDir(), DataDir, from, repPassword, AppUser, AppPassword, AppDB))
 		return err
 	}
 	if err := run(first, initPrimary); err != nil {
@@ -122,7 +138,7 @@ func (c *Cluster) copyFrom(ctx context.Context, node, primary string) error {
 	if err != nil {
 		return err
 	}
-	script := fmt.Sprintf(copyStandby, binDir, DataDir, primary, repPassword, strings.Join(lines, ""))
+	script := fmt.Sprintf(copyStandby, c.BinDir(), DataDir, primary, repPassword, strings.Join(lines, ""))
 	_, err = c.Must(ctx, node, "sh", "-c", script)
 	return err
 }
@@ -130,7 +146,7 @@ func (c *Cluster) copyFrom(ctx context.Context, node, primary string) error {
 // SQL runs a statement on a node's own server as its superuser and returns the
 // unaligned answer.
 func (c *Cluster) SQL(ctx context.Context, node, query string) (string, error) {
-	out, err := c.Must(ctx, node, "runuser", "-u", "postgres", "--", binDir+"/psql", "-XAtqd", "postgres", "-c", query)
+	out, err := c.Must(ctx, node, "runuser", "-u", "postgres", "--", c.BinDir()+"/psql", "-XAtqd", "postgres", "-c", query)
 	if len(out) > 0 && out[len(out)-1] == '\n' {
 		out = out[:len(out)-1]
 	}

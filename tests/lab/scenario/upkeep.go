@@ -38,8 +38,6 @@ func upkeep() []Scenario {
 	}
 }
 
-const pgctl = "runuser -u postgres -- /usr/lib/postgresql/15/bin/pg_ctl -D " + cluster.DataDir + " "
-
 func maintenanceRestart(ctx context.Context, r *Run) error {
 	p, s, err := r.Pair(ctx)
 	if err != nil {
@@ -61,7 +59,7 @@ func maintenanceRestart(ctx context.Context, r *Run) error {
 		return errors.Join(err, errors.New("no postmaster"))
 	}
 	r.Begin("restart by hand")
-	if _, err := r.Sh(ctx, p, pgctl+"restart -w -m fast -l /var/log/postgresql/byhand.log >/dev/null 2>&1"); err != nil {
+	if _, err := r.Sh(ctx, p, "runuser -u postgres -- "+r.BinDir()+"/pg_ctl -D "+cluster.DataDir+" restart -w -m fast -l /var/log/postgresql/byhand.log >/dev/null 2>&1"); err != nil {
 		return err
 	}
 	after, err := fault.Find(r.Site, p, fault.Postmaster)
