@@ -70,6 +70,9 @@ func (a *agent) pursue(ctx context.Context, conn *pg.Conn, r *round, rule func(r
 				return d, err
 			}
 		}
+		if ctx.Err() != nil && d.Verdict == replication.Wait {
+			return d, nil
+		}
 		if ctx.Err() != nil {
 			d.Reason = "out of time; the last thing done was: " + d.String()
 			return d, nil
@@ -200,14 +203,11 @@ func (a *agent) carryOutOne(ctx context.Context, conn *pg.Conn, r *round, s repl
 		if err := a.setSync(ctx, conn, s.Nodes); err != nil {
 			return err
 		}
-		if err := a.endSenders(ctx, dropped(r.names, s.Nodes)); err != nil {
-			return err
-		}
 		// What was proven before held for other names.
 		r.proofs, r.unproven = nil, nil
 		return a.lookAtServer(ctx, conn, r)
 	case replication.Prove:
-		if err := a.prove(ctx, conn, s.Node); err != nil {
+		if err := a.prove(ctx, conn, r, s.Node); err != nil {
 			a.log.Warn("not proven that commits wait for the standby", "node", s.Node, "error", err)
 			r.unproven = append(r.unproven, s.Node)
 			return nil
@@ -254,20 +254,17 @@ func (a *agent) setSync(ctx context.Context, conn *pg.Conn, names []string) erro
 	return nil
 }
 
-// dropped are the names that commits waited for and shall not any more, in favour
-// of others. Nobody needs to be dropped when nobody is waited for.
-func dropped(before, now []string) []string {
-	if len(now) == 0 {
-		return nil
+// endOthers ends the walsenders of standbys that commits do not wait for. One that
+// has not read the names in force may still take its standby for the synchronous
+// one, and would release commits that wait for another. They connect again.
+func (a *agent) endOthers(ctx context.Context, r *round) error {
+	var others []string
+	for _, n := range lower(append(slices.Clone(a.conf.nodes), a.conf.external...)) {
+		if _, connected := r.status.Sender(n); connected && !slices.Contains(r.names, n) {
+			others = append(others, n)
+		}
 	}
-	return slices.DeleteFunc(slices.Clone(before), func(n string) bool { return slices.Contains(now, n) })
-}
-
-// endSenders ends the walsenders of standbys that commits no longer wait for. One
-// that has not read the new names yet takes its standby for the synchronous one
-// and releases commits that wait for another.
-func (a *agent) endSenders(ctx context.Context, names []string) error {
-	if len(names) == 0 {
+	if len(others) == 0 {
 		return nil
 	}
 	conn, err := a.owner(ctx)
@@ -275,22 +272,23 @@ func (a *agent) endSenders(ctx context.Context, names []string) error {
 		return err
 	}
 	defer conn.Close()
-	ctx, cancel := context.WithTimeout(ctx, settleLimit)
-	defer cancel()
-	for _, n := range names {
+	for _, n := range others {
 		if err := conn.EndSender(ctx, n); err != nil {
 			return err
 		}
-		a.log.Info("ended the replication connection of a standby that commits no longer wait for; it connects again", "node", n)
+		a.log.Info("ended the replication connection of a standby that commits do not wait for; it connects again", "node", n)
 	}
 	return nil
 }
 
 // prove shows that commits wait for node and that it holds all that was
 // acknowledged before they did.
-func (a *agent) prove(ctx context.Context, conn *pg.Conn, node string) error {
+func (a *agent) prove(ctx context.Context, conn *pg.Conn, r *round, node string) error {
 	ctx, cancel := context.WithTimeout(ctx, proveLimit)
 	defer cancel()
+	if err := a.endOthers(ctx, r); err != nil {
+		return err
+	}
 	how, err := a.server.ConfirmCommitsWait(ctx)
 	if err != nil {
 		return err

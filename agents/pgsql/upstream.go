@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"slices"
@@ -49,6 +50,10 @@ func (a *agent) awaitUpstream(ctx context.Context) (replication.Upstream, error)
 		up, err := a.upstream(ctx)
 		if err == nil {
 			return up, nil
+		}
+		// These do not mend themselves.
+		if pg.IsAuth(err) || pg.IsDenied(err) || errors.Is(err, pg.ErrConninfo) {
+			return replication.Upstream{}, err
 		}
 		select {
 		case <-ctx.Done():
