@@ -2,6 +2,7 @@ package main
 
 import (
 	"os"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -216,4 +217,68 @@ func TestLifeOfTwoNodes(t *testing.T) {
 	}
 	n1.byHand()
 	says(t, n1.must(ocf.ErrGeneric, "monitor", interval, "10000"), "cannot follow n2", "timeline 2 at", "pg_basebackup")
+}
+
+// Three nodes: one standby is synchronous. When it dies the other gets the right, and one that
+// returns does not take it back.
+func TestLifeOfThreeNodes(t *testing.T) {
+	t.Parallel()
+	f := newFakeCluster("n1", "n1", "n2", "n3")
+	n1 := newSite(t, f, "n1", nil)
+	n2 := newSite(t, f, "n2", n1)
+	n3 := newSite(t, f, "n3", n1)
+	n2.follow(n1)
+	n3.follow(n1)
+	for _, s := range []*site{n1, n2, n3} {
+		s.env["OCF_RESKEY_node_list"] = "n1 n2 n3"
+		s.done("start")
+	}
+	n1.must(ocf.OK, "monitor", interval, "9000")
+	n1.done("promote")
+	streaming := func(n int) func() bool {
+		return func() bool {
+			return n1.sql("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'") == strconv.Itoa(n)
+		}
+	}
+	state := func(s *site) string { return s.attribute("pgsql-status") + " " + s.attribute("master-pgsql") }
+	lead := func() {
+		n1.must(ocf.RunningPromoted, "monitor", interval, "9000", "OCF_RESKEY_CRM_meta_timeout", "4000")
+	}
+	n1.eventually("both stream", streaming(2))
+	n1.eventually("one is synchronous, the other is not", func() bool {
+		lead()
+		return state(n2) == "HS:sync 100" && state(n3) == "HS:async -INFINITY"
+	})
+
+	n2.crash()
+	n1.eventually("one is left", streaming(1))
+	lead()
+	if state(n3) != "HS:sync 100" || n1.sql("SHOW synchronous_standby_names") != `"n3"` {
+		t.Errorf("n3 is %s, commits wait for %s", state(n3), n1.sql("SHOW synchronous_standby_names"))
+	}
+	if r := parseRecord(t, f.record("n3", "n1")); r.Entitles("n2") || !r.Entitles("n3") || len(r.Leaving) != 0 {
+		t.Errorf("record %v", r)
+	}
+	if state(n2) != "HS:alone -INFINITY" {
+		t.Errorf("n2 is %s", state(n2))
+	}
+
+	n2.done("start")
+	n1.eventually("both stream again", streaming(2))
+	n1.eventually("it is one that commits do not wait for", func() bool {
+		lead()
+		return state(n2) == "HS:async -INFINITY"
+	})
+	if state(n3) != "HS:sync 100" {
+		t.Errorf("n3 is %s", state(n3))
+	}
+
+	// The primary dies: only who has the right may be promoted.
+	n1.crash()
+	f.happened("n1", "demote 0", "stop 0")
+	says(t, n2.must(ocf.ErrGeneric, "promote", "OCF_RESKEY_CRM_meta_timeout", "4000"), "not promoted")
+	n3.done("promote")
+	if state(n3) != "PRI 1000" {
+		t.Errorf("n3 is %s", state(n3))
+	}
 }

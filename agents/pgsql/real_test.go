@@ -147,7 +147,11 @@ func freePort(t *testing.T) int {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	addr, ok := l.Addr().(*net.TCPAddr)
+	if !ok {
+		t.Fatalf("no port in %v", l.Addr())
+	}
+	return addr.Port
 }
 
 // newSite is a node with the data directory of another, or a fresh one, that does not run. The
