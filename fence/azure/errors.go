@@ -90,7 +90,7 @@ func quotable(s string) string {
 		}
 		return r
 	}, s)
-	s = timeWord.ReplaceAllString(s, "time$1-limit")
+	s = timeWord.ReplaceAllString(s, "time$1-lapse")
 	s = strings.NewReplacer("nrecognised", "nknown", "nrecognized", "nknown", "nsupported", "nknown").Replace(s)
 	s = strings.TrimSpace(spaces.ReplaceAllString(s, " "))
 	if r := []rune(s); len(r) > maxQuote {

@@ -52,7 +52,7 @@ func TestRefusedForGood(t *testing.T) {
 			parts: []string{"check the parameter cloud"}},
 		{name: "words of Pacemaker's own", action: "status", plug: "n2",
 			fault: &azure.Fault{Path: "/virtualMachines", Status: 400, Code: "OperationTimedOut", Message: "timed out, Timeout; unrecognised action"},
-			parts: []string{"Operationtimed-limit"}},
+			parts: []string{"Operationtimed-lapse"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
