@@ -128,6 +128,70 @@ func TestReleaseInterrupted(t *testing.T) {
 	}
 }
 
+// A right that is being granted, killed at any point: whoever may be promoted by its score is
+// entitled by the record, and commits wait for it.
+func TestGrantInterrupted(t *testing.T) {
+	t.Parallel()
+	f, n1 := newPrimary(t)
+	n1.done("stop")
+	n2 := newSite(t, f, "n2", n1)
+	n2.follow(n1)
+	f.set("n1", "pgsql-accept-loss", parseEpoch(t, n1.attribute("pgsql-record")), false)
+	n1.done("start")
+	n1.done("promote")
+	n2.done("start")
+	n1.eventually("n2 streams", func() bool {
+		return n1.sql("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'") == "1"
+	})
+	base := n1.attribute("pgsql-record")
+	interrupted := func(n int, late bool) (whole bool) {
+		f.trouble = nil
+		alone := strings.Replace(base, "epoch=", fmt.Sprintf("epoch=%d", n), 1)
+		for _, s := range []*site{n1, n2} {
+			remove(t, s.data()+".pgrex-record")
+		}
+		f.set("n1", "pgsql-record", alone, true)
+		f.set("n2", "master-pgsql", "-INFINITY", false)
+		put(t, n1.dir+"/tmp/rep_mode.conf", repModeConf(nil))
+		n1.sql("SELECT pg_reload_conf()")
+		n1.eventually("commits do not wait", func() bool { return n1.sql("SHOW synchronous_standby_names") == "" })
+		check := func() bool {
+			granted := f.attribute("n2", "n2", "master-pgsql", false) == "100"
+			r := parseRecord(t, f.record("n2", "n1"))
+			if names := n1.sql("SHOW synchronous_standby_names"); (granted || r.Entitles("n2")) && names != `"n2"` || granted && !r.Entitles("n2") {
+				t.Errorf("killed at %d (late %v): granted %v, record %v, commits wait for %q", n, late, granted, r, names)
+			}
+			return granted
+		}
+		odd, reached := dies(n, late)
+		f.trouble = odd
+		n1.must(ocf.RunningPromoted, "monitor", interval, "9000")
+		check()
+		f.trouble = nil
+		n1.eventually("the right is granted", func() bool {
+			n1.must(ocf.RunningPromoted, "monitor", interval, "9000")
+			return check()
+		})
+		return !reached()
+	}
+	for _, late := range []bool{false, true} {
+		n := 1
+		for !interrupted(n, late) {
+			if n++; n > 40 {
+				t.Fatal("the grant never comes to its end")
+			}
+		}
+		if n < 4 {
+			t.Errorf("only %d commands: this is no grant", n)
+		}
+	}
+}
+
+func parseEpoch(t *testing.T, record string) string {
+	t.Helper()
+	return fmt.Sprint(parseRecord(t, record).Epoch)
+}
+
 // Three nodes and no primary: all choose alike, in whatever order they are asked.
 func TestElectionOfThree(t *testing.T) {
 	t.Parallel()

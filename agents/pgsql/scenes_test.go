@@ -473,3 +473,85 @@ func TestWithoutCluster(t *testing.T) {
 		t.Errorf("asked the cluster: %q", c)
 	}
 }
+
+// A server that stands still answers nothing, and is ended all the same, in the action's time.
+func TestFrozenServer(t *testing.T) {
+	t.Parallel()
+	_, s := newPrimary(t, "OCF_RESKEY_stop_escalate", "0")
+	for _, pid := range s.processes().All() {
+		_ = syscall.Kill(pid, syscall.SIGSTOP) // backends come and go
+	}
+	code, text := s.do("monitor", interval, "9000", "OCF_RESKEY_CRM_meta_timeout", "1000")
+	if code != ocf.FailedPromoted || !strings.Contains(text, "does not answer") {
+		t.Errorf("monitor: %d %s", code, text)
+	}
+	began := time.Now()
+	s.must(ocf.OK, "demote", "OCF_RESKEY_CRM_meta_timeout", "7000")
+	if took := time.Since(began); took > 7*time.Second {
+		t.Errorf("it took %v", took)
+	}
+	if ps := s.processes(); ps.Running() || s.attribute("pgsql-status") != "STOP" {
+		t.Errorf("left %v, status %q", ps, s.attribute("pgsql-status"))
+	}
+}
+
+// A returning primary whose WAL is part of the new primary's history: rejoin says what it may do.
+func TestRejoin(t *testing.T) {
+	t.Parallel()
+	f := newFakeCluster("n1", "n1", "n2")
+	n1 := newSite(t, f, "n1", nil)
+	n2 := newSite(t, f, "n2", n1)
+	n1.follow(n2)
+	n2.follow(n1)
+	n1.done("start")
+	n2.done("start")
+	n1.must(ocf.OK, "monitor", interval, "9000")
+	n1.done("promote")
+	n1.eventually("n2 streams", func() bool {
+		return n1.sql("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'") == "1"
+	})
+	n1.must(ocf.RunningPromoted, "monitor", interval, "9000")
+	n1.sql("CREATE TABLE public.kept AS SELECT 42 AS answer")
+	n1.eventually("n2 has all", func() bool {
+		return n1.sql("SELECT count(*) FROM pg_stat_replication WHERE flush_lsn >= pg_current_wal_insert_lsn()") == "1"
+	})
+	n1.crash()
+	f.happened("n1", "demote 0", "stop 0")
+	n2.done("promote")
+	says(t, n1.must(ocf.ErrGeneric, "start", "OCF_RESKEY_rejoin", "refuse"), "not started", "rejoin=refuse", "n2")
+	if exists(n1.data() + "/standby.signal") {
+		t.Error("its files were made those of a standby")
+	}
+	n1.must(ocf.OK, "start", "OCF_RESKEY_rejoin", "follow")
+	n2.eventually("n1 follows", func() bool {
+		return n2.sql("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'") == "1"
+	})
+	if n1.sql("SELECT answer FROM public.kept") != "42" {
+		t.Error("it lost something")
+	}
+}
+
+// While a standby is starting it is there: monitor says so and does not wait, promote waits.
+func TestStartingStandby(t *testing.T) {
+	t.Parallel()
+	f := newFakeCluster("n1", "n1", "n2")
+	s := newSite(t, f, "n1", nil)
+	f.set("n1", "pgsql-accept-loss", "0", false)
+	s.env["OCF_RESKEY_restore_command"] = "while [ -e " + s.dir + "/hold ]; do sleep 0.1; done; false"
+	put(t, s.dir+"/hold", "")
+	if err := chown(s.dir+"/hold", s.user); err != nil {
+		t.Fatal(err)
+	}
+	says(t, s.must(ocf.ErrGeneric, "start", "OCF_RESKEY_CRM_meta_timeout", "1500"), "not started")
+	began := time.Now()
+	s.must(ocf.OK, "monitor", interval, "9000")
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("monitor waited %v", took)
+	}
+	go func() {
+		time.Sleep(500 * time.Millisecond)
+		_ = os.Remove(s.dir + "/hold")
+	}()
+	s.must(ocf.OK, "promote")
+	s.must(ocf.RunningPromoted, "monitor", interval, "9000")
+}
