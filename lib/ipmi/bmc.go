@@ -2,6 +2,8 @@ package ipmi
 
 import (
 	"context"
+	"sync/atomic"
+	"time"
 
 	"github.com/bougou/go-ipmi/pkg/client"
 	"github.com/bougou/go-ipmi/pkg/command/chassis"
@@ -13,6 +15,8 @@ type BMC struct {
 	// found is the way that led in; a session that has to be opened again takes it at once.
 	found   *way
 	session *session
+	// heard is when the BMC last sent something that could be believed.
+	heard atomic.Pointer[time.Time]
 }
 
 // Open opens a session with administrator rights or what Config.Privilege says. It takes no longer
@@ -109,7 +113,7 @@ func (b *BMC) ask(ctx context.Context, what string, times int, question func(con
 				return nil
 			}
 			err = b.classify(what, 0, err)
-			if usable(err) || ctx.Err() != nil {
+			if usable(err) || over(ctx) {
 				return err
 			}
 		}

@@ -105,8 +105,7 @@ func (b *BMC) status(code types.RmcpStatusCode, suite int, err error) *Error {
 	case types.RmcpStatusCodeNoResToCreateSess, types.RmcpStatusCodeNoResToCreateSessAtRole:
 		return &Error{Busy, fmt.Sprintf("the BMC %s has no session left; others hold them all", b.cfg.address()), err}
 	case types.RmcpStatusCodeInvalidIntegrityCheckValue:
-		// The BMC's own proof was right, so the password is; some BMCs have another secret here.
-		return &Error{Auth, fmt.Sprintf("the BMC %s refuses the login at its last step; it may want a Kg key, which is not supported, or the password is wrong", b.cfg.address()), err}
+		return &Error{Auth, fmt.Sprintf("the BMC %s refuses the password of user %q", b.cfg.address(), b.cfg.User), err}
 	}
 	return &Error{Busy, fmt.Sprintf("the BMC %s refuses a session (RMCP+ status %#02x)", b.cfg.address(), uint8(code)), err}
 }
@@ -120,6 +119,9 @@ func (b *BMC) classify(what string, suite int, err error) *Error {
 	}
 	if errors.As(err, &status) {
 		return b.status(status.StatusCode(), suite, err)
+	}
+	if errors.Is(err, client.ErrRAKPAuthentication) && errors.Is(err, errLastStep) {
+		return &Error{Auth, fmt.Sprintf("the BMC %s knows the password of user %q and signs with another key: a Kg key is set on it, which is not supported", b.cfg.address(), b.cfg.User), err}
 	}
 	if errors.Is(err, client.ErrRAKPAuthentication) {
 		return &Error{Auth, fmt.Sprintf("wrong password for user %q on the BMC %s", b.cfg.User, b.cfg.address()), err}

@@ -37,34 +37,38 @@ const (
 	pause = 100 * time.Millisecond
 )
 
-// connect opens a session, in whatever way the BMC takes. A BMC that cannot be reached is tried
-// again until it would also count as silent: one that restarts its network refuses for a moment.
+// connect opens a session, in whatever way the BMC takes. A BMC from which nothing has been heard for
+// Tries times Config.Try is given up, one that goes on stammering somewhat later. Until then what may
+// pass is tried again: a BMC that restarts its network refuses for a moment, and datagrams get lost.
 func (b *BMC) connect(ctx context.Context) (*session, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, Tries*b.cfg.Try,
-		errorf(Silent, "the BMC %s gave no answer within %s; check its address, and that it speaks IPMI over LAN", b.cfg.address(), Tries*b.cfg.Try))
+	silence := Tries * b.cfg.Try
+	ctx, cancel := context.WithTimeout(ctx, 3*silence)
 	defer cancel()
-	var last error
+	began := time.Now()
+	b.heard.Store(&began)
+	var told error // the last that was more than silence
 	for {
 		s, err := b.search(ctx)
 		if err == nil {
 			return s, nil
 		}
-		if kind := KindOf(err); kind != Unreachable && kind != Busy && ctx.Err() == nil {
+		kind := KindOf(err)
+		if kind != Unreachable && kind != Busy && kind != Silent && !errors.Is(err, errFellSilent) {
 			return nil, err
 		}
-		// The end of our own time tells less than what was seen before it.
-		if last == nil || ctx.Err() == nil {
-			last = err
+		if kind != Silent {
+			told = err
 		}
-		if wait(ctx, pause) != nil {
+		quiet := time.Since(*b.heard.Load()) >= silence
+		refused := kind != Silent && time.Since(began) >= silence
+		if quiet || refused || wait(ctx, pause) != nil {
 			break
 		}
 	}
-	var own *Error
-	if cause := context.Cause(ctx); KindOf(last) == Silent && errors.As(cause, &own) {
-		return nil, cause
+	if told != nil {
+		return nil, told
 	}
-	return nil, last
+	return nil, errorf(Silent, "the BMC %s gave no answer within %s; check its address, and that it speaks IPMI over LAN", b.cfg.address(), silence)
 }
 
 // search tries the ways one after the other, and remembers the one that led in.
@@ -138,6 +142,8 @@ func (b *BMC) probe(ctx context.Context) (*app.GetChannelAuthenticationCapabilit
 		return nil, err
 	}
 	defer w.Close()
+	ctx, cancel := context.WithTimeout(ctx, Tries*b.cfg.Try)
+	defer cancel()
 	stop := context.AfterFunc(ctx, func() { _ = w.Conn.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
 	req := &app.GetChannelAuthenticationCapabilitiesRequest{
@@ -197,7 +203,7 @@ func (b *BMC) dial(ctx context.Context) (*wire, error) {
 	if err != nil {
 		return nil, b.classify("open a socket", 0, err)
 	}
-	return &wire{Conn: conn, user: b.cfg.User, password: b.cfg.Password, only: authBits[b.cfg.Auth]}, nil
+	return &wire{Conn: conn, user: b.cfg.User, password: b.cfg.Password, only: authBits[b.cfg.Auth], heard: &b.heard}, nil
 }
 
 // open opens a session in one way. What it leaves after a failure is nothing.
@@ -214,6 +220,8 @@ func (b *BMC) open(ctx context.Context, w way) (*session, error) {
 	c.WithUDPProxy(dialer{conn}).WithTimeout(b.cfg.Try).WithRetry(Tries - 1).WithMaxPrivilegeLevel(privileges[b.cfg.Privilege])
 	s := &session{client: c, wire: conn}
 	if w.dialect == IPMI15 {
+		// A BMC does not answer a repeated step of this login: it is begun anew instead (connect).
+		c.WithRetry(1)
 		err = s.open15(ctx)
 	} else {
 		err = s.open20(ctx, w)
@@ -225,7 +233,7 @@ func (b *BMC) open(ctx context.Context, w way) (*session, error) {
 		return s, nil
 	}
 	if conn.established() {
-		s.close(context.WithoutCancel(ctx))
+		s.close(ctx)
 	} else {
 		_ = conn.Close()
 	}
@@ -250,7 +258,7 @@ func (s *session) open20(ctx context.Context, w way) error {
 		return err
 	}
 	if _, err := s.client.RAKPMessage3(ctx); err != nil {
-		return err
+		return fmt.Errorf("%w: %w", errLastStep, err)
 	}
 	if _, err := s.client.SetSessionPrivilegeLevel(ctx, s.client.SessionPrivilegeLevel()); err != nil {
 		return fmt.Errorf("%s: %w", stepPrivilege, err)
@@ -258,15 +266,19 @@ func (s *session) open20(ctx context.Context, w way) error {
 	return nil
 }
 
+// errLastStep marks errors of the last step of a login, in which the BMC has already proven that it
+// knows the user's password.
+var errLastStep = errors.New("last step of the login")
+
 // open15 opens a session of IPMI 1.5.
 func (s *session) open15(ctx context.Context) error {
 	return s.client.WithInterface(client.InterfaceLan).Connect(ctx)
 }
 
-// close ends the session and frees everything. It takes no longer than ctx or closeTime. Sessions
-// are few on a BMC and live on for a minute if they are not closed.
+// close ends the session and frees everything. It takes no longer than closeTime, and has that time
+// even if ctx has ended: sessions are few on a BMC and live on for a minute if they are not closed.
 func (s *session) close(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, closeTime)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTime)
 	defer cancel()
 	// An exchange that its caller gave up may still be reading and keep ours from starting.
 	_ = s.wire.Conn.SetReadDeadline(time.Now())
@@ -302,10 +314,13 @@ func (b *BMC) unopened(conn *wire, w way, err error) error {
 	}
 	e := b.classify("open a session", w.suite, err)
 	if e.Kind == Silent && strings.Contains(err.Error(), stepActivate) {
-		return &Error{Auth, fmt.Sprintf("the BMC %s fell silent in the middle of the login of user %q, as most do over IPMI 1.5 if the password is wrong", b.cfg.address(), b.cfg.User), err}
+		return &Error{Auth, fmt.Sprintf("the BMC %s fell silent in the middle of the login of user %q, as most do over IPMI 1.5 if the password is wrong", b.cfg.address(), b.cfg.User), errFellSilent}
 	}
 	return e
 }
+
+// errFellSilent marks a login that may have failed for the password or for a lost datagram.
+var errFellSilent = errors.New("silent in the middle of the login")
 
 // The names go-ipmi gives to the steps of a login, the only way to tell them apart.
 const (
@@ -329,6 +344,13 @@ func (b *BMC) refused(err error, code uint8) *Error {
 		return &Error{Privilege, fmt.Sprintf("the BMC %s does not give user %q the privilege level %s; set privlvl to what the user has", b.cfg.address(), b.cfg.User, b.cfg.level()), err}
 	}
 	return nil
+}
+
+// over reports whether the time of ctx is up. What waits for a deadline by itself may notice a moment
+// before the context does.
+func over(ctx context.Context) bool {
+	deadline, ok := ctx.Deadline()
+	return ctx.Err() != nil || ok && time.Until(deadline) <= 0
 }
 
 func wait(ctx context.Context, d time.Duration) error {

@@ -7,7 +7,9 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/bougou/go-ipmi/pkg/crypto"
 	"github.com/bougou/go-ipmi/pkg/rmcpplus"
@@ -26,6 +28,8 @@ type wire struct {
 	only byte
 	// missing says that the BMC did not offer it.
 	missing bool
+	// heard is set to the time of each datagram that is let through, if not nil.
+	heard *atomic.Pointer[time.Time]
 
 	mu sync.Mutex
 	// refusal is the status by which the BMC has refused a step of the session set-up.
@@ -103,6 +107,10 @@ func (w *wire) Read(b []byte) (int, error) {
 		}
 		if w.accept(b[:n]) {
 			w.restrict(b[:n])
+			if w.heard != nil {
+				now := time.Now()
+				w.heard.Store(&now)
+			}
 			return n, nil
 		}
 	}
