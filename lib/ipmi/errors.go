@@ -124,7 +124,7 @@ func (b *BMC) classify(what string, suite int, err error) *Error {
 		return &Error{Auth, fmt.Sprintf("the BMC %s knows the password of user %q and signs with another key: a Kg key is set on it, which is not supported", b.cfg.address(), b.cfg.User), err}
 	}
 	if errors.Is(err, client.ErrRAKPAuthentication) {
-		return &Error{Auth, fmt.Sprintf("wrong password for user %q on the BMC %s", b.cfg.User, b.cfg.address()), err}
+		return &Error{Auth, fmt.Sprintf("the BMC %s knows no user %q with this password", b.cfg.address(), b.cfg.User), err}
 	}
 	// Code 0 is go-ipmi's way to say that an accepted command had an answer it cannot read.
 	if resp, ok := types.IsResponseError(err); ok && resp.CompletionCode() != 0 {

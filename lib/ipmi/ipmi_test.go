@@ -3,6 +3,7 @@ package ipmi
 import (
 	"bytes"
 	"context"
+	"flag"
 	"fmt"
 	"net"
 	"os"
@@ -25,6 +26,10 @@ func config(b *ipmitest.BMC) Config {
 
 // TestMain fails if something of go-ipmi's client still runs after all tests.
 func TestMain(m *testing.M) {
+	// Most of these tests wait.
+	if err := flag.Set("test.parallel", "16"); err != nil {
+		panic(err)
+	}
 	code := m.Run()
 	buf := make([]byte, 1<<20)
 	for range 200 {
@@ -146,7 +151,7 @@ func TestLogin(t *testing.T) {
 		kind   Kind
 		says   string
 	}{
-		"wrong password":           {change: func(c *Config) { c.Password = "wrong" }, kind: Auth, says: `wrong password for user "admin"`},
+		"wrong password":           {change: func(c *Config) { c.Password = "wrong" }, kind: Auth, says: `knows no user "admin" with this password`},
 		"wrong password, 1.5":      {change: func(c *Config) { c.Password, c.Dialect = "wrong", IPMI15 }, kind: Auth, says: "admin"},
 		"unknown user":             {change: func(c *Config) { c.User = "nobody" }, kind: Auth, says: `user "nobody"`},
 		"unknown user, 1.5":        {change: func(c *Config) { c.User, c.Dialect = "nobody", IPMI15 }, kind: Auth, says: `user "nobody"`},
