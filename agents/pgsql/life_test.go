@@ -216,7 +216,7 @@ func TestLifeOfTwoNodes(t *testing.T) {
 		t.Fatal(err)
 	}
 	n1.byHand()
-	says(t, n1.must(ocf.ErrGeneric, "monitor", interval, "10000"), "cannot follow n2", "timeline 2 at", "pg_basebackup")
+	says(t, n1.must(ocf.ErrGeneric, "monitor", interval, "10000"), "rebuild it with pg_basebackup", "timeline 2 at", "pg_basebackup")
 }
 
 // Three nodes: one standby is synchronous. When it dies the other gets the right, and one that

@@ -329,11 +329,12 @@ func (a *agent) notStreaming(ctx context.Context, conn *pg.Conn, st pg.Status) e
 		return nil
 	}
 	mine := a.position(st)
-	if up.Contains(mine) {
+	// On the same timeline it is only a matter of who was looked at first.
+	if up.Contains(mine) || up.System == mine.System && up.Timeline == mine.Timeline {
 		a.log.Warn("this standby does not stream yet though the primary's history fits; look at the server's log if that lasts",
 			"position", mine.String(), "primary", up.Position.String())
 		return nil
 	}
-	return ocf.Errorf(ocf.ErrGeneric, "this standby cannot follow %s: its WAL ends on %s, which is not part of that primary's history (%s): "+
-		"keep what you need of it, then rebuild it with pg_basebackup", up.Node, mine, up.Position)
+	return ocf.Errorf(ocf.ErrGeneric, "rebuild it with pg_basebackup: its WAL ends on %s, outside the history of %s (%s); "+
+		"it holds changes that the cluster went on without, keep what you need of them before", mine, up.Node, up.Position)
 }

@@ -51,13 +51,12 @@ func (o Observation) startBelow(up Upstream) Decision {
 	case o.Wal.WasPrimary && up.Timeline <= o.Wal.Position.Timeline:
 		// Whoever is promoted over our WAL begins a timeline after ours. This one
 		// began its own without having seen it, perhaps under the same number.
-		return no("it was primary on timeline %d itself, and %s (%s) was promoted without having seen that: keep what you need of its data, then rebuild it with pg_basebackup",
+		return no("rebuild it with pg_basebackup: it was primary on timeline %d itself, and %s (%s) was promoted without having seen that; keep what you need of its data before",
 			o.Wal.Position.Timeline, name, up.Position)
 	case up.Contains(o.Wal.Position):
 		return done()
 	}
-	return no("its WAL ends on %s, which is not part of the history of %s (%s): it holds changes that the cluster went on without; keep what you need of them, then rebuild it with pg_basebackup",
-		o.Wal.Position, name, up.Position)
+	return diverged(o.Wal.Position, name, up.Position)
 }
 
 // wasDeposed: the server here last ran as primary, and by the record somebody
@@ -84,6 +83,12 @@ func (o Observation) startBeside(node string) Decision {
 	case p.Contains(o.Wal.Position) || o.Wal.Position.Contains(p):
 		return done()
 	}
-	return no("its WAL ends on %s, which is not part of the history of %s (%s): keep what you need of it, then rebuild it with pg_basebackup",
-		o.Wal.Position, node, p)
+	return diverged(o.Wal.Position, node, p)
+}
+
+// diverged begins with what to do: Pacemaker keeps the first 128 characters of a
+// reason, and the positions may be long.
+func diverged(own Position, node string, theirs Position) Decision {
+	return no("rebuild it with pg_basebackup: its WAL ends on %s, outside the history of %s (%s); it holds changes that the cluster went on without, keep what you need of them before",
+		own, node, theirs)
 }
