@@ -437,7 +437,7 @@ func TestSignal(t *testing.T) {
 func TestSignalWhileReading(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	r, w := io.Pipe()
-	defer w.Close()
+	defer w.Close() //nolint:errcheck // the pipe of a test
 	cancel(errStopped)
 	if got := runAs(ctx, testAgent(newBMC(On)), nil, nil, r); got.code != 1 {
 		t.Errorf("code %d", got.code)
