@@ -50,11 +50,7 @@ func currentUser(t *testing.T) string {
 // a test's time.
 func memoryDir(t *testing.T) string {
 	t.Helper()
-	base := "/dev/shm"
-	if st, err := os.Stat(base); err != nil || !st.IsDir() {
-		base = ""
-	}
-	dir, err := os.MkdirTemp(base, "pgsql")
+	dir, err := os.MkdirTemp(sharedMemory(), "pgsql")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,26 +115,49 @@ func agentOf(t *testing.T, c *ocf.Call, run proc.Runner) *agent {
 	a := newAgent(t.Context(), c, run)
 	if a.cluster != nil {
 		a.cluster.PeerTimeout = 60 * time.Millisecond
-		a.cluster.Proc = fakeDaemons(t)
+		a.cluster.Proc = sharedDaemons.get(t)
 	}
 	return a
 }
 
-// fakeDaemons is a /proc with the daemons whose restart makes the cache void.
-func fakeDaemons(t *testing.T) string {
-	t.Helper()
-	dir := t.TempDir()
+// fakeDaemons makes a /proc with the daemons whose restart makes the cache void.
+func fakeDaemons(dir string) error {
 	for pid, comm := range map[string]string{"self": "pgsql", "101": "pacemaker-attrd", "102": "pacemaker-contr", "103": "pacemaker-based"} {
 		if err := os.MkdirAll(filepath.Join(dir, pid, "ns"), 0o755); err != nil {
-			t.Fatal(err)
+			return err
 		}
 		if err := os.Symlink("pid:[4026531836]", filepath.Join(dir, pid, "ns/pid")); err != nil {
-			t.Fatal(err)
+			return err
 		}
-		put(t, filepath.Join(dir, pid, "stat"), fmt.Sprintf("%s (%s) S 1 1 1 0 -1 4194560 1 0 0 0 1 1 0 0 20 0 1 0 %s00 1 1 1", pid, comm, pid))
+		stat := fmt.Sprintf("%s (%s) S 1 1 1 0 -1 4194560 1 0 0 0 1 1 0 0 20 0 1 0 %s00 1 1 1", pid, comm, pid)
+		if err := os.WriteFile(filepath.Join(dir, pid, "stat"), []byte(stat), 0o600); err != nil {
+			return err
+		}
 	}
-	return dir
+	return nil
 }
+
+// daemonsOnce is one such /proc for all tests that do not change it.
+type daemonsOnce struct {
+	once sync.Once
+	dir  string
+	err  error
+}
+
+func (d *daemonsOnce) get(t *testing.T) string {
+	t.Helper()
+	d.once.Do(func() {
+		if d.dir, d.err = os.MkdirTemp(sharedMemory(), "pgsqlproc"); d.err == nil {
+			d.err = fakeDaemons(d.dir)
+		}
+	})
+	if d.err != nil {
+		t.Fatal(d.err)
+	}
+	return d.dir
+}
+
+var sharedDaemons daemonsOnce
 
 func put(t *testing.T, path, text string) {
 	t.Helper()

@@ -16,6 +16,7 @@ func plainConfig() config {
 }
 
 func TestRecoveryConf(t *testing.T) {
+	t.Parallel()
 	const head = "# Written by ocf:pgrex:pgsql at each start; edit the resource's parameters instead.\n"
 	for _, tt := range []struct {
 		name     string
@@ -56,6 +57,7 @@ func TestRecoveryConf(t *testing.T) {
 // Whatever a parameter holds, it stays inside its own setting: each line of the file is one
 // setting, and its value ends where the line ends.
 func TestRecoveryConfCannotBeEscaped(t *testing.T) {
+	t.Parallel()
 	r := rand.New(rand.NewPCG(1, 2))
 	alphabet := []rune("ab'\\\"\n\r= #%\t\x01é;$`")
 	word := func() string {
@@ -120,6 +122,7 @@ func readQuotedSetting(s string) (value, rest string, closed bool) {
 }
 
 func TestRepModeConf(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		names []string
 		want  string
@@ -142,6 +145,7 @@ func TestRepModeConf(t *testing.T) {
 }
 
 func TestParseStandbyNames(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		value string
 		want  []string
@@ -185,6 +189,7 @@ func TestParseStandbyNames(t *testing.T) {
 }
 
 func TestStandbyNamesRoundTrip(t *testing.T) {
+	t.Parallel()
 	r := rand.New(rand.NewPCG(3, 4))
 	alphabet := []rune(`aB.-_"'\ ,()1*é`)
 	for range 5000 {
@@ -227,6 +232,7 @@ func FuzzParseStandbyNames(f *testing.F) {
 }
 
 func TestConninfo(t *testing.T) {
+	t.Parallel()
 	c := plainConfig()
 	if got := c.conninfo(); got != "host='192.168.2.3' port='5432' user='repuser' application_name='n2'" {
 		t.Error(got)

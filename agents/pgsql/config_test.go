@@ -86,6 +86,7 @@ func TestCheck(t *testing.T) {
 
 // A reason is shown to everybody who may look at the cluster's status.
 func TestCheckKeepsThePassword(t *testing.T) {
+	t.Parallel()
 	for _, env := range []map[string]string{
 		{"OCF_RESKEY_monitor_password": "geheim"},
 		{"OCF_RESKEY_monitor_password": "geheim", "OCF_RESKEY_pgport": "x"},
@@ -99,6 +100,7 @@ func TestCheckKeepsThePassword(t *testing.T) {
 }
 
 func TestConfigDefaults(t *testing.T) {
+	t.Parallel()
 	c, _ := newCall(t, "start", map[string]string{
 		"OCF_RESKEY_pgdata": unset, "OCF_RESKEY_tmpdir": unset, "OCF_RESKEY_pgctl": unset, "OCF_RESKEY_pgdba": unset, "OCF_RESKEY_rep_mode": unset,
 		"OCF_RESKEY_node_list": unset, "OCF_RESKEY_master_ip": unset,
@@ -126,6 +128,7 @@ func TestConfigDefaults(t *testing.T) {
 }
 
 func TestConfigNormalises(t *testing.T) {
+	t.Parallel()
 	c, _ := newCall(t, "start", map[string]string{
 		"OCF_RESKEY_pgdata": "/dbfp//pgdata/data/", "OCF_RESKEY_tmpdir": "/var/lib/pgsql/tmp/", "OCF_RESKEY_node_list": " DB01  db02\tDb03 ",
 		"OCF_RESKEY_CRM_meta_on_node": "DB01", "OCF_RESOURCE_INSTANCE": "pg-main:1", "OCF_RESKEY_crm_attr_timeout": "0",
@@ -153,6 +156,7 @@ func TestConfigNormalises(t *testing.T) {
 }
 
 func TestSlot(t *testing.T) {
+	t.Parallel()
 	c := config{slotPrefix: "slot"}
 	for node, want := range map[string]string{"n1": "slot_n1", "DB-2.Example": "slot_db_2_example", "n@1": ""} {
 		if got := c.slot(node); got != want {
@@ -165,6 +169,7 @@ func TestSlot(t *testing.T) {
 }
 
 func TestStopOptions(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		env  map[string]string
 		want time.Duration // 0: immediate

@@ -376,6 +376,7 @@ func (c *fakeCIB) xml() string {
 // The fake must know every command line that lib/crm issues: one that it refuses would make a test
 // show the behaviour in trouble instead of the ordinary one.
 func TestFakeCluster(t *testing.T) {
+	t.Parallel()
 	f := newFakeCluster("n1", "n1", "n2")
 	a, _ := newTestAgent(t, f, "monitor", nil)
 	ctx := t.Context()

@@ -23,6 +23,7 @@ func perform(ctx context.Context, a *agent) error {
 }
 
 func TestHandlers(t *testing.T) {
+	t.Parallel()
 	have := slices.Sorted(maps.Keys(handlers()))
 	for _, act := range declaration().Actions {
 		switch act.Name {
@@ -138,6 +139,7 @@ func chmod(t *testing.T, path string, mode os.FileMode) {
 }
 
 func TestRolesWithoutReplication(t *testing.T) {
+	t.Parallel()
 	for _, mode := range []string{"none", "slave"} {
 		for _, action := range []string{"promote", "demote"} {
 			a, _ := newTestAgent(t, newFakeCluster("n1", "n1", "n2"), action, map[string]string{
@@ -188,6 +190,7 @@ func TestStopWrites(t *testing.T) {
 
 // The lists of a transition come only with notify=true; absent means that nobody has told.
 func TestStopsNext(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		list string // of nodes to be stopped
 		want bool
@@ -250,6 +253,7 @@ func TestStartWithSickCluster(t *testing.T) {
 
 // A right of a server that was down is none: start takes it back before anything else.
 func TestStartForgets(t *testing.T) {
+	t.Parallel()
 	f := newFakeCluster("n1", "n1", "n2")
 	f.set("n1", "master-pgsql", "100", false)
 	f.set("n1", "pgsql-position", "epoch=5 timeline=1 lsn=0/3000148", false)
@@ -264,6 +268,7 @@ func TestStartForgets(t *testing.T) {
 }
 
 func TestPromoteStopped(t *testing.T) {
+	t.Parallel()
 	f := newFakeCluster("n1", "n1", "n2")
 	f.set("n1", "pgsql-record", record5, true)
 	f.set("n1", "master-pgsql", "1000", false)
@@ -290,6 +295,7 @@ func TestNotifyStopped(t *testing.T) {
 
 // Without a cluster there is nobody to ask, and nothing is asked.
 func TestStoppedWithoutCluster(t *testing.T) {
+	t.Parallel()
 	for action, want := range map[string]ocf.Code{"stop": ocf.OK, "demote": ocf.OK, "notify": ocf.OK, "monitor": ocf.NotRunning, "validate-all": ocf.OK, "promote": ocf.ErrGeneric, "reload-agent": ocf.OK} {
 		f := newFakeCluster("n1", "n1", "n2")
 		a, _ := newTestAgent(t, f, action, map[string]string{"OCF_RESKEY_crm_feature_set": unset, "OCF_RESKEY_CRM_meta_on_node": unset})
@@ -301,6 +307,7 @@ func TestStoppedWithoutCluster(t *testing.T) {
 
 // validate-all looks and writes nothing.
 func TestValidateWritesNothing(t *testing.T) {
+	t.Parallel()
 	f := newFakeCluster("n1", "n1", "n2")
 	f.set("n2", "pgsql-record", record5, true)
 	f.here().properties["stonith-enabled"] = "false"

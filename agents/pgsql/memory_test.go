@@ -160,6 +160,7 @@ func TestRememberRefreshes(t *testing.T) {
 }
 
 func TestSaveRecord(t *testing.T) {
+	t.Parallel()
 	f := newFakeCluster("n1", "n1", "n2")
 	a, log := remembered(t, f, "promote", nil)
 	if err := a.saveRecord(t.Context(), parseRecord(t, record5)); err != nil {
@@ -209,6 +210,7 @@ func TestSaveRecord(t *testing.T) {
 
 // A file that cannot be written ends it: nothing may be in the cluster's memory alone.
 func TestSaveRecordFileFirst(t *testing.T) {
+	t.Parallel()
 	f := newFakeCluster("n1", "n1", "n2")
 	a, _ := remembered(t, f, "promote", nil)
 	if err := os.Mkdir(a.conf.recordFile(), 0o700); err != nil {
@@ -222,6 +224,7 @@ func TestSaveRecordFileFirst(t *testing.T) {
 // Whoever knows a newer record than the cluster's memory writes it there, as its own entry and
 // whomever it names: a peer cannot confirm what it cannot see.
 func TestKeepRecord(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name, file, entry string // entry is n2's
 		want              string // our entry afterwards
@@ -249,6 +252,7 @@ func TestKeepRecord(t *testing.T) {
 // A record in a peer's copy that is newer than ours means that somebody else went on: from then on
 // it is the record, and it is kept.
 func TestReadCopyNewer(t *testing.T) {
+	t.Parallel()
 	f := newFakeCluster("n1", "n1", "n2")
 	f.set("n1", "pgsql-record", record6, true)
 	a, _ := remembered(t, f, "promote", nil)
@@ -262,6 +266,7 @@ func TestReadCopyNewer(t *testing.T) {
 }
 
 func TestReadCopy(t *testing.T) {
+	t.Parallel()
 	f := newFakeCluster("n1", "n1", "n2", "n3")
 	f.set("n1", "pgsql-record", record5, true)
 	a, _ := remembered(t, f, "monitor", map[string]string{"OCF_RESKEY_node_list": "n1 n2 n3"})
@@ -389,6 +394,7 @@ func TestPromoted(t *testing.T) {
 
 // A primary that was lost counts until it is fenced; after that its history is gone.
 func TestPromotedAfterFencing(t *testing.T) {
+	t.Parallel()
 	f := newFakeCluster("n1", "n1", "n2")
 	f.happened("n2", "promote 0")
 	f.lose("n2")
@@ -455,6 +461,7 @@ func TestAccepted(t *testing.T) {
 }
 
 func TestObservation(t *testing.T) {
+	t.Parallel()
 	f := newFakeCluster("N1", "N1", "N2", "n3")
 	f.here().properties["stonith-enabled"] = "false"
 	f.set("N2", "pgsql-record", record5, true)
@@ -486,6 +493,7 @@ func TestObservation(t *testing.T) {
 
 // Fencing is on unless somebody has switched it off.
 func TestNoFencing(t *testing.T) {
+	t.Parallel()
 	for value, want := range map[string]bool{"": false, "true": false, "false": true, "off": true, "0": true} {
 		f := newFakeCluster("n1", "n1", "n2")
 		if value != "" {
@@ -503,6 +511,7 @@ func TestNoFencing(t *testing.T) {
 }
 
 func TestNodeName(t *testing.T) {
+	t.Parallel()
 	f := newFakeCluster("DB01", "DB01", "Db02")
 	a, _ := remembered(t, f, "monitor", map[string]string{"OCF_RESKEY_node_list": "db01 db02", "OCF_RESKEY_CRM_meta_on_node": "DB01"})
 	for _, n := range [][2]string{{"db01", "DB01"}, {"db02", "Db02"}, {"db03", "db03"}} {

@@ -10,6 +10,7 @@ import (
 )
 
 func TestStandbyState(t *testing.T) {
+	t.Parallel()
 	f := newFakeCluster("n1", "n1", "n2", "n3")
 	f.set("n1", "pgsql-record", record5, true) // entitles n1 and n2
 	a, _ := remembered(t, f, "monitor", map[string]string{"OCF_RESKEY_node_list": "n1 n2 n3"})
@@ -111,6 +112,7 @@ func TestPrimaryWrites(t *testing.T) {
 }
 
 func TestReceiverWrites(t *testing.T) {
+	t.Parallel()
 	f := newFakeCluster("n1", "n1", "n2")
 	a, _ := remembered(t, f, "monitor", map[string]string{"OCF_RESKEY_check_wal_receiver": "true"})
 	for _, tt := range []struct {
@@ -128,6 +130,7 @@ func TestReceiverWrites(t *testing.T) {
 }
 
 func TestPublishPosition(t *testing.T) {
+	t.Parallel()
 	f := newFakeCluster("n1", "n1", "n2")
 	f.set("n1", "pgsql-record", record5, true)
 	f.set("n1", "pgsql-status", "HS:sync", false)
@@ -208,6 +211,7 @@ func TestRevoke(t *testing.T) {
 }
 
 func TestPublishRunning(t *testing.T) {
+	t.Parallel()
 	for before, want := range map[string]string{"": "HS:alone", "STOP": "HS:alone", "UNKNOWN": "HS:alone", "HS:sync": "HS:sync", "HS:async": "HS:async"} {
 		f := newFakeCluster("n1", "n1", "n2")
 		f.set("n1", "pgsql-status", before, false)

@@ -120,8 +120,10 @@ func TestMain(m *testing.M) {
 		}
 	}
 	code := m.Run()
-	if freshData.dir != "" {
-		_ = os.RemoveAll(freshData.dir)
+	for _, dir := range []string{freshData.dir, sharedDaemons.dir} {
+		if dir != "" {
+			_ = os.RemoveAll(dir)
+		}
 	}
 	os.Exit(code)
 }

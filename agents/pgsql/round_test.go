@@ -112,6 +112,7 @@ func TestCarryOutStops(t *testing.T) {
 }
 
 func TestCarryOutClaims(t *testing.T) {
+	t.Parallel()
 	f := newFakeCluster("n1", "n1", "n2")
 	a, _ := remembered(t, f, "promote", nil)
 	r := &round{}
@@ -130,6 +131,7 @@ func TestCarryOutClaims(t *testing.T) {
 
 // A proof that cannot be gained leaves the node unproven, which the rules know what to do with.
 func TestCarryOutUnproven(t *testing.T) {
+	t.Parallel()
 	f := newFakeCluster("n1", "n1", "n2")
 	a, log := remembered(t, f, "monitor", nil)
 	r := &round{}
@@ -143,6 +145,7 @@ func TestCarryOutUnproven(t *testing.T) {
 }
 
 func TestCarryOutReadCopy(t *testing.T) {
+	t.Parallel()
 	f := newFakeCluster("n1", "n1", "n2", "n3")
 	f.set("n3", "pgsql-record", record5, true)
 	a, log := remembered(t, f, "promote", nil)
@@ -335,6 +338,7 @@ func TestPursuePromotion(t *testing.T) {
 }
 
 func TestNamesInForce(t *testing.T) {
+	t.Parallel()
 	f := newFakeCluster("n1", "n1", "n2")
 	a, _ := remembered(t, f, "monitor", nil)
 	ours := a.conf.repModeFile()
@@ -370,6 +374,7 @@ func TestNamesInForce(t *testing.T) {
 }
 
 func TestObserve(t *testing.T) {
+	t.Parallel()
 	f := newFakeCluster("n1", "n1", "n2", "n3")
 	a, _ := remembered(t, f, "monitor", map[string]string{"OCF_RESKEY_node_list": "n1 N2 n3", "OCF_RESKEY_external_standby_node_list": "DR1 dr2 dr3"})
 	r := &round{

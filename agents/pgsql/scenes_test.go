@@ -478,9 +478,7 @@ func TestWithoutCluster(t *testing.T) {
 func TestFrozenServer(t *testing.T) {
 	t.Parallel()
 	_, s := newPrimary(t, "OCF_RESKEY_stop_escalate", "0")
-	for _, pid := range s.processes().All() {
-		_ = syscall.Kill(pid, syscall.SIGSTOP) // backends come and go
-	}
+	signal(t, strconv.Itoa(s.processes().Postmaster), syscall.SIGSTOP)
 	code, text := s.do("monitor", interval, "9000", "OCF_RESKEY_CRM_meta_timeout", "1000")
 	if code != ocf.FailedPromoted || !strings.Contains(text, "does not answer") {
 		t.Errorf("monitor: %d %s", code, text)

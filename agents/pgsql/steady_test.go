@@ -9,6 +9,7 @@ import (
 )
 
 func TestSteady(t *testing.T) {
+	t.Parallel()
 	base := func() pg.Status {
 		st := primaryStatus(sender("n2", "streaming", "sync"), sender("n3", "streaming", "async"))
 		st.Settings = map[string]pg.Setting{"synchronous_standby_names": {Value: `"n2"`, File: "/t/rep_mode.conf"}}
@@ -84,8 +85,13 @@ func TestSteady(t *testing.T) {
 
 // After a daemon was started again nothing that was written before is believed.
 func TestSteadyEndsWithTheDaemons(t *testing.T) {
+	t.Parallel()
 	f := newFakeCluster("n1", "n1", "n2")
 	a, _ := remembered(t, f, "monitor", nil)
+	a.cluster.Proc = t.TempDir()
+	if err := fakeDaemons(a.cluster.Proc); err != nil {
+		t.Fatal(err)
+	}
 	a.storeSteady(primaryStatus())
 	if !a.steady(primaryStatus()) {
 		t.Fatal("not steady")

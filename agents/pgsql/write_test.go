@@ -12,6 +12,7 @@ import (
 )
 
 func TestApply(t *testing.T) {
+	t.Parallel()
 	f := newFakeCluster("n1", "n1", "n2")
 	a, _ := remembered(t, f, "monitor", nil)
 	err := a.apply(t.Context(), transient("n1", "pgsql-status", "PRI"), forever("n2", "pgsql-data-status", "DISCONNECT"), a.scoreWrite("n2", replication.Never))
@@ -72,6 +73,7 @@ func TestApplyFails(t *testing.T) {
 
 // Without a cluster nothing is written, and that is no failure.
 func TestApplyWithoutCluster(t *testing.T) {
+	t.Parallel()
 	f := newFakeCluster("n1", "n1", "n2")
 	a, _ := newTestAgent(t, f, "monitor", map[string]string{"OCF_RESKEY_crm_feature_set": unset})
 	if err := a.apply(t.Context(), transient("n1", "pgsql-status", "PRI")); err != nil || len(f.commands()) != 0 {
@@ -80,6 +82,7 @@ func TestApplyWithoutCluster(t *testing.T) {
 }
 
 func TestChanged(t *testing.T) {
+	t.Parallel()
 	f := newFakeCluster("n1", "n1", "n2")
 	f.set("n1", "pgsql-status", "PRI", false)
 	f.set("n1", "pgsql-data-status", "LATEST", true)
@@ -103,6 +106,7 @@ func TestChanged(t *testing.T) {
 }
 
 func TestScoreWrite(t *testing.T) {
+	t.Parallel()
 	f := newFakeCluster("DB01", "DB01", "DB02")
 	a, _ := remembered(t, f, "monitor", map[string]string{"OCF_RESKEY_node_list": "db01 db02", "OCF_RESOURCE_INSTANCE": "pg:1"})
 	for s, want := range map[replication.Score]string{replication.Never: "-INFINITY", replication.Standby: "100", replication.Primary: "1000"} {
