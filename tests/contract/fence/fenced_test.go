@@ -1,0 +1,168 @@
+package fence
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// startFenced runs Pacemaker's fencer without a cluster, and returns its log.
+func startFenced(t *testing.T) *bytes.Buffer {
+	t.Helper()
+	var log bytes.Buffer
+	cmd := exec.Command(fenced, "--stand-alone", "-V")
+	cmd.Stdout, cmd.Stderr = &log, &log
+	cmd.Env = append(os.Environ(), "PCMK_logfile="+work+"/fenced.log", "PYTHONWARNINGS=ignore")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Signal(syscall.SIGTERM)
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			_ = cmd.Wait()
+		}()
+		select {
+		case <-done:
+		case <-time.After(5 * time.Second):
+			_ = cmd.Process.Kill()
+			<-done
+		}
+	})
+	for range 200 {
+		if _, err := admin(t, "--list-registered"); err == nil {
+			return &log
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	t.Fatalf("pacemaker-fenced does not answer:\n%s", log.String())
+	return nil
+}
+
+// admin calls stonith_admin.
+func admin(t *testing.T, args ...string) (string, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, "stonith_admin", args...).CombinedOutput()
+	return string(out), err
+}
+
+// register makes a device known to the fencer.
+func (s *simulator) register(name, program string, options ...string) {
+	s.t.Helper()
+	t, ok := s.t.(*testing.T)
+	if !ok {
+		s.t.Fatal("registering needs a test")
+	}
+	args := []string{"--register", name, "--agent", program}
+	base := []string{"ip=127.0.0.1", fmt.Sprintf("ipport=%d", s.port), "username=" + login, "password=" + password, "lanplus=1", "cipher=3"}
+	given := map[string]bool{}
+	for _, o := range append(options, base...) {
+		// Of two values for one name stonith_admin takes whichever it likes.
+		if name, _, _ := strings.Cut(o, "="); !given[name] {
+			given[name] = true
+			args = append(args, "--option", o)
+		}
+	}
+	if out, err := admin(t, args...); err != nil {
+		t.Fatalf("register %s: %v: %s", name, err, out)
+	}
+}
+
+// A real fencer registers, monitors and fences with fence_ipmi; a device of fence_ipmilan is replaced
+// by the same device of fence_ipmi; a second level is reached when the first one's BMC is dead.
+func TestFenced(t *testing.T) {
+	startFenced(t)
+	first, second := startSimulator(t), startSimulator(t)
+	step := func(name string, args ...string) time.Duration {
+		t.Helper()
+		start := time.Now()
+		if out, err := admin(t, args...); err != nil {
+			logged, _ := os.ReadFile(work + "/fenced.log")
+			t.Fatalf("%s: %v: %s\n%s", name, err, out, logged)
+		}
+		return time.Since(start)
+	}
+	expect := func(s *simulator, on bool, orders string) {
+		t.Helper()
+		if s.on() != on || s.orders() != orders {
+			t.Errorf("on %v after orders [%s], want %v after [%s]", s.on(), s.orders(), on, orders)
+		}
+	}
+
+	first.register("bmc1", "fence_ipmi", "pcmk_host_list=node1")
+	step("monitor", "--query", "bmc1")
+	if out, err := admin(t, "--list", "node1"); err != nil || !strings.Contains(out, "bmc1") {
+		t.Errorf("devices of node1: %v: %s", err, out)
+	}
+	took := step("off", "--fence", "node1")
+	expect(first, false, "power 0")
+	if took > 2*time.Second {
+		t.Errorf("off took %v", took)
+	}
+	step("monitor of a machine that is off", "--query", "bmc1")
+	step("on", "--unfence", "node1")
+	expect(first, true, "power 0, power 1")
+	first.reset(true)
+	if took := step("reboot", "--reboot", "node1"); took > 2*time.Second {
+		t.Errorf("reboot took %v", took)
+	}
+	expect(first, true, "power 0, power 1")
+
+	t.Run("replace", func(t *testing.T) {
+		first.reset(true)
+		first.register("old", "fence_ipmilan", "pcmk_host_list=node2", "method=onoff", "power_wait=1")
+		step("monitor", "--query", "old")
+		first.register("old", "fence_ipmi", "pcmk_host_list=node2", "method=onoff", "power_wait=1")
+		step("monitor", "--query", "old")
+		step("reboot", "--reboot", "node2")
+		expect(first, true, "power 0, power 1")
+	})
+	t.Run("host map", func(t *testing.T) {
+		first.reset(true)
+		first.register("many", "fence_ipmi", "ip=192.0.2.1", "port_as_ip=1", "pcmk_host_map=node3:127.0.0.1;node4:192.0.2.4")
+		step("reboot", "--reboot", "node3")
+		expect(first, true, "power 0, power 1")
+	})
+	t.Run("levels", func(t *testing.T) {
+		first.reset(true)
+		second.reset(true)
+		first.register("level1", "fence_ipmi", "pcmk_host_list=node5", "ipmitool_timeout=0.3", "pcmk_reboot_retries=1")
+		second.register("level2", "fence_ipmi", "pcmk_host_list=node5")
+		step("level 1", "--register-level", "node5", "--index", "1", "--device", "level1")
+		step("level 2", "--register-level", "node5", "--index", "2", "--device", "level2")
+		// A controller that does not answer, and keeps its port.
+		if err := first.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+		took := step("reboot", "--reboot", "node5", "--timeout", "60")
+		if err := first.cmd.Process.Signal(syscall.SIGCONT); err != nil {
+			t.Fatal(err)
+		}
+		expect(second, true, "power 0, power 1")
+		if took > 10*time.Second {
+			t.Errorf("the second level was reached after %v", took)
+		}
+		expect(first, true, "")
+	})
+	t.Run("failure", func(t *testing.T) {
+		first.reset(true)
+		first.register("wrong", "fence_ipmi", "pcmk_host_list=node6", "password=wrong", "pcmk_off_retries=1")
+		if out, err := admin(t, "--fence", "node6", "--timeout", "20"); err == nil {
+			t.Errorf("fenced with a wrong password: %s", out)
+		}
+		expect(first, true, "")
+		logged, err := os.ReadFile(work + "/fenced.log")
+		if err != nil || !bytes.Contains(logged, []byte("with this password")) || bytes.Contains(logged, []byte(password)) {
+			t.Errorf("%v: the log does not say why, or says too much:\n%s", err, logged)
+		}
+	})
+}
