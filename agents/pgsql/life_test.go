@@ -282,3 +282,56 @@ func TestLifeOfThreeNodes(t *testing.T) {
 		t.Errorf("n3 is %s", state(n3))
 	}
 }
+
+// A standby outside the cluster is waited for while it streams, and never promoted; that it comes
+// or goes takes nobody's right away.
+func TestExternalStandby(t *testing.T) {
+	t.Parallel()
+	f := newFakeCluster("n1", "n1", "n2")
+	n1 := newSite(t, f, "n1", nil)
+	n2 := newSite(t, f, "n2", n1)
+	dr := newSite(t, f, "dr", n1)
+	n2.follow(n1)
+	n1.env["OCF_RESKEY_external_standby_node_list"], n2.env["OCF_RESKEY_external_standby_node_list"] = "DR other", "DR other"
+	n1.done("start")
+	n2.done("start")
+	n1.must(ocf.OK, "monitor", interval, "9000")
+	n1.done("promote")
+	rows := func(n int) func() bool {
+		return func() bool {
+			return n1.sql("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'") == strconv.Itoa(n)
+		}
+	}
+	names := func() string { return n1.sql("SHOW synchronous_standby_names") }
+	lead := func() {
+		n1.must(ocf.RunningPromoted, "monitor", interval, "9000", "OCF_RESKEY_CRM_meta_timeout", "6000")
+	}
+	n1.eventually("n2 streams", rows(1))
+	lead()
+	if names() != `"n2"` || n2.attribute("pgsql-status") != "HS:sync" {
+		t.Errorf("commits wait for %s, n2 is %s", names(), n2.attribute("pgsql-status"))
+	}
+
+	dr.configure("primary_conninfo = 'host=127.0.0.3 port=" + strconv.Itoa(n1.port) + " user=postgres application_name=dr'")
+	put(t, dr.data()+"/standby.signal", "")
+	if err := chown(dr.data()+"/standby.signal", dr.user); err != nil {
+		t.Fatal(err)
+	}
+	dr.byHand()
+	n1.eventually("dr streams", rows(2))
+	lead()
+	if names() != `FIRST 2 ("n2", "dr")` || n2.attribute("pgsql-status") != "HS:sync" || n2.attribute("master-pgsql") != "100" {
+		t.Errorf("commits wait for %s, n2 is %s", names(), n2.attribute("pgsql-status"))
+	}
+	before := parseRecord(t, n1.attribute("pgsql-record"))
+
+	dr.crash()
+	n1.eventually("dr is gone", rows(1))
+	lead()
+	if after := parseRecord(t, n1.attribute("pgsql-record")); names() != `"n2"` || !after.Entitles("n2") || !before.Entitles("n2") || n2.attribute("master-pgsql") != "100" {
+		t.Errorf("commits wait for %s, record %v then %v", names(), before, after)
+	}
+	if strings.Contains(strings.Join(f.writes(), "\n"), "dr ") {
+		t.Errorf("attributes of a node outside the cluster: %q", f.writes())
+	}
+}
