@@ -51,7 +51,7 @@ contract: build ## the built agents against the outside world's checkers (root)
 	$(TEST) -count=1 -timeout 15m ./tests/contract/... ./tests/lab/... ./docs/...
 
 bench-fence: build ## wall time and processes of our fence agents beside fence-agents' own (root)
-	PGREX_BENCH=1 $(TEST) -count=1 -timeout 10m -v -run 'TestBench' ./tests/contract/fence
+	PGREX_BENCH=1 $(TEST) -count=1 -timeout 10m -v -run 'TestBench' ./tests/contract/fence ./tests/contract/azure
 
 lab: build ## the scenarios on a real cluster of this machine's namespaces (root)
 	bin/lab suite

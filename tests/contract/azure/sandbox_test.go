@@ -206,7 +206,7 @@ func run(t *testing.T, stdin string, args ...string) result {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	res, err := proc.OS{}.Run(ctx, proc.Cmd{Path: args[0], Args: args[1:], Stdin: in, Env: append(os.Environ(), "SSL_CERT_FILE="+caFile)})
+	res, err := proc.OS{}.Run(ctx, proc.Cmd{Path: args[0], Args: args[1:], Stdin: in, Env: append(os.Environ(), "SSL_CERT_FILE="+caFile, "REQUESTS_CA_BUNDLE="+caFile)})
 	if err != nil {
 		t.Fatalf("%v: %v", args, err)
 	}
