@@ -1,0 +1,74 @@
+package main
+
+import (
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"pgrex/lib/ocf"
+)
+
+// A switchover under load: whatever was acknowledged is on the new primary, and the old one follows
+// it by itself.
+func TestSwitchover(t *testing.T) {
+	t.Parallel()
+	f := newFakeCluster("n1", "n1", "n2")
+	n1 := newSite(t, f, "n1", nil)
+	n2 := newSite(t, f, "n2", n1)
+	n1.follow(n2)
+	n2.follow(n1)
+	n1.env["OCF_RESKEY_stop_escalate"] = "0"
+	n1.done("start")
+	n2.done("start")
+	n1.must(ocf.OK, "monitor", interval, "9000")
+	n1.done("promote")
+	n1.eventually("n2 streams", func() bool {
+		return n1.sql("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'") == "1"
+	})
+	n1.must(ocf.RunningPromoted, "monitor", interval, "9000")
+	n1.sql("CREATE TABLE public.acknowledged (n int)")
+
+	var acknowledged atomic.Int64
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		c, err := n1.server().Connect(t.Context())
+		if err != nil {
+			return
+		}
+		defer c.Close()
+		if _, err := c.Exec(t.Context(), "SET synchronous_commit = on; SET statement_timeout = 0"); err != nil {
+			return
+		}
+		for i := int64(1); ; i++ {
+			if _, err := c.Exec(t.Context(), "INSERT INTO public.acknowledged VALUES ("+strconv.FormatInt(i, 10)+")"); err != nil {
+				return
+			}
+			acknowledged.Store(i)
+		}
+	}()
+	n1.eventually("commits are acknowledged", func() bool { return acknowledged.Load() > 50 })
+	n1.done("demote")
+	<-ended
+	n2.done("promote")
+	last, err := strconv.ParseInt(n2.sql("SELECT max(n) FROM public.acknowledged"), 10, 64)
+	if err != nil || last < acknowledged.Load() {
+		t.Errorf("acknowledged %d rows, the new primary has %d (%v)", acknowledged.Load(), last, err)
+	}
+	if n := n2.sql("SELECT count(*) FROM public.acknowledged"); n != strconv.FormatInt(last, 10) {
+		t.Errorf("%s of %d rows", n, last)
+	}
+	n1.must(ocf.OK, "notify", "OCF_RESKEY_CRM_meta_notify_type", "post", "OCF_RESKEY_CRM_meta_notify_operation", "promote", "OCF_RESKEY_CRM_meta_notify_promote_uname", "n2")
+	n2.eventually("the old primary follows", func() bool {
+		return n2.sql("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'") == "1"
+	})
+	n2.must(ocf.RunningPromoted, "monitor", interval, "9000")
+	n1.must(ocf.OK, "monitor", interval, "9000")
+	if n1.attribute("pgsql-status") != "HS:sync" || n1.attribute("master-pgsql") != "100" {
+		t.Errorf("n1 is %q %q", n1.attribute("pgsql-status"), n1.attribute("master-pgsql"))
+	}
+	if r := parseRecord(t, n2.attribute("pgsql-record")); r.Primary != "n2" || strings.Join(r.Entitled, " ") != "n1 n2" {
+		t.Errorf("record %v", r)
+	}
+}
