@@ -232,6 +232,26 @@ func TestNetworkChangedMeanwhile(t *testing.T) {
 	}
 }
 
+// What is written is what was read, changed: not over what somebody else has written in between.
+func TestNetworkNotOverwritten(t *testing.T) {
+	t.Parallel()
+	cfg, ids := cutNetwork(t)
+	s := begin(t, cfg)
+	id := ids.NetworkID(group, "networkInterfaces", "n2-b")
+	s.Script(azure.Fault{Method: "PUT", Path: "/networkInterfaces/n2-b", Delay: ms(200)})
+	go func() {
+		if s.Await(t.Context(), func(r azure.Request) bool { return r.Is("PUT", "/n2-b") }) == nil {
+			body := s.Network(id)
+			body["tags"] = obj{"other": "hand"}
+			_ = s.PutNetwork(id, body)
+		}
+	}()
+	s.call(t, "off", "plug=n2", "network_fencing=1").check(t, 0, "Success: Powered OFF", "PreconditionFailed")
+	if tags := (nic{"", s.Network(id)}).tags(); tags["other"] != "hand" {
+		t.Errorf("somebody's change is lost: %v", tags)
+	}
+}
+
 // A machine without interfaces is not cut off for that.
 func TestNoInterfaces(t *testing.T) {
 	t.Parallel()

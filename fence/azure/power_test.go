@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -170,6 +171,34 @@ func TestOperationUnreadable(t *testing.T) {
 	}
 }
 
+// Our token goes to the Resource Manager and to nobody else, whatever an answer says.
+func TestOperationElsewhere(t *testing.T) {
+	t.Parallel()
+	cfg := usual()
+	cfg.Latency.PowerOff = ms(900)
+	s := begin(t, cfg)
+	dial, asked := s.wire.dial, make(chan string, 100)
+	s.wire.dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+		asked <- address
+		return dial(ctx, network, address)
+	}
+	for _, to := range []string{"https://elsewhere.example/operations/1", "https://user@" + strings.TrimPrefix(s.url, "https://") + "/1", "http://127.0.0.1/1", "::", ""} {
+		s.Script(azure.Fault{Path: "/powerOff", Header: map[string]string{"Azure-AsyncOperation": to}})
+		if err := s.Change(group, "n2", func(vm *azure.VM) { vm.Power = azure.Running }); err != nil {
+			t.Fatal(err)
+		}
+		s.call(t, "off", "plug=n2", "power_timeout=20").check(t, 0, "Success: Powered OFF")
+	}
+	for len(asked) > 0 {
+		if a := <-asked; a != strings.TrimPrefix(s.url, "https://") && a != "169.254.169.254:80" {
+			t.Errorf("it went to %s", a)
+		}
+	}
+	if n := s.count("GET", "/operations/1"); n != 0 {
+		t.Errorf("%d operations were asked for", n)
+	}
+}
+
 // A newer order of somebody else does not make ours fail.
 func TestOperationPreempted(t *testing.T) {
 	t.Parallel()
@@ -194,6 +223,7 @@ func TestNotOff(t *testing.T) {
 		"nothing":       {},
 		"no power":      {"ProvisioningState/succeeded"},
 		"both":          {"PowerState/stopped", "PowerState/running"},
+		"both, turned":  {"PowerState/running", "PowerState/stopped"},
 		"new word":      {"PowerState/paused"},
 		"no word":       {"PowerState/"},
 		"another case":  {"powerstate/stopped"},
