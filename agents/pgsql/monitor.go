@@ -231,6 +231,9 @@ func (a *agent) lead(ctx context.Context, conn *pg.Conn, st pg.Status) error {
 	if err := a.adoptFiles(); err != nil {
 		return a.leadFailed(err)
 	}
+	if problem, err := a.commitDefault(limited); err == nil && problem != "" && a.conf.mode == modeSync {
+		r.names, r.unprotected = nil, problem
+	}
 	d, err := a.pursue(limited, conn, r, replication.Standbys)
 	if err != nil {
 		return a.leadFailed(err)
@@ -241,7 +244,7 @@ func (a *agent) lead(ctx context.Context, conn *pg.Conn, st pg.Status) error {
 	a.removeLock()
 	a.publishPrimary(ctx, r)
 	a.keepSlots(ctx, r)
-	if d.Verdict == replication.Wait {
+	if d.Reason != "" {
 		a.log.Warn(d.Reason)
 	} else if d.Verdict == replication.Done {
 		a.storeSteady(r.status)
@@ -325,16 +328,28 @@ func (a *agent) notStreaming(ctx context.Context, conn *pg.Conn, st pg.Status) e
 	}
 	up, err := a.upstream(ctx)
 	if err != nil {
-		a.log.Warn("this standby does not stream: the primary does not answer at master_ip", "master_ip", a.conf.primaryIP, "error", err)
-		return nil
+		return a.lonely("the primary does not answer at master_ip=%s: %w", a.conf.primaryIP, err)
 	}
 	mine := a.position(st)
 	// On the same timeline it is only a matter of who was looked at first.
 	if up.Contains(mine) || up.System == mine.System && up.Timeline == mine.Timeline {
-		a.log.Warn("this standby does not stream yet though the primary's history fits; look at the server's log if that lasts",
-			"position", mine.String(), "primary", up.Position.String())
-		return nil
+		return a.lonely("it ends on %s, %s is at %s: look at the server's log (is the WAL it needs still there?)", mine, up.Node, up.Position)
 	}
 	return ocf.Errorf(ocf.ErrGeneric, "rebuild it with pg_basebackup: its WAL ends on %s, outside the history of %s (%s); "+
 		"it holds changes that the cluster went on without, keep what you need of them before", mine, up.Node, up.Position)
+}
+
+// streamLimit is how long a standby may have been up before one that does not
+// stream is shown as degraded: after a failover the replication address moves.
+const streamLimit = 60 * time.Second
+
+// lonely answers for a standby that does not stream and could. It runs, so it is
+// not restarted for it, but after a while people are to see why.
+func (a *agent) lonely(format string, args ...any) error {
+	err := ocf.Errorf(ocf.Degraded, "this standby does not stream: "+format, args...)
+	a.log.Warn(err.Error())
+	if age, aerr := a.server.Age(); aerr != nil || age < streamLimit {
+		return nil
+	}
+	return err
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -26,12 +27,15 @@ const (
 // round is one pursuit of a rule: what the server showed last and what was
 // gained on the way.
 type round struct {
-	status   pg.Status
-	names    []string // synchronous_standby_names in force
-	proofs   []replication.Proof
-	unproven []string
-	claimed  uint64
-	opened   bool
+	status pg.Status
+	names  []string // synchronous_standby_names in force
+	// unprotected says why commits do not wait for our standbys whatever the names
+	// are, "" when they do.
+	unprotected string
+	proofs      []replication.Proof
+	unproven    []string
+	claimed     uint64
+	opened      bool
 }
 
 // pursue asks a rule, carries out the steps, observes again and asks again,
@@ -97,11 +101,12 @@ func (a *agent) lookAtServer(ctx context.Context, conn *pg.Conn, r *round) error
 	if err != nil {
 		return err
 	}
-	names, err := a.namesInForce(st)
-	if err != nil {
-		return err
+	r.status, r.unprotected = st, ""
+	if r.names, err = a.namesInForce(st); err != nil {
+		// Not ours to change, and whom commits wait for is not known: no right of a
+		// standby may rest on it.
+		r.unprotected = err.Error()
 	}
-	r.status, r.names = st, lower(names)
 	return nil
 }
 
@@ -124,7 +129,7 @@ func (a *agent) namesInForce(st pg.Status) ([]string, error) {
 func (a *agent) observe(r *round) replication.Observation {
 	o := a.observation()
 	o.Position = a.position(r.status)
-	o.SyncNames = r.names
+	o.SyncNames, o.Unprotected = r.names, r.unprotected
 	o.Proofs, o.Unproven, o.Claimed = r.proofs, r.unproven, r.claimed
 	for _, row := range r.status.Walsenders {
 		name := strings.ToLower(row.Name)
@@ -254,6 +259,17 @@ func (a *agent) setSync(ctx context.Context, conn *pg.Conn, names []string) erro
 	return nil
 }
 
+// commitDefault finds a synchronous_commit by which no commit waits.
+func (a *agent) commitDefault(ctx context.Context) (problem string, err error) {
+	s := *a.server
+	s.DBUser, s.Password = "", ""
+	v, err := s.CommitDefault(ctx)
+	if err == nil && (v == "off" || v == "local") {
+		problem = "no standby is entitled to succeed: synchronous_commit is " + v + " by default, so commits do not wait; set it to on"
+	}
+	return problem, err
+}
+
 // endOthers ends the walsenders of standbys that commits do not wait for. One that
 // has not read the names in force may still take its standby for the synchronous
 // one, and would release commits that wait for another. They connect again.
@@ -286,6 +302,12 @@ func (a *agent) endOthers(ctx context.Context, r *round) error {
 func (a *agent) prove(ctx context.Context, conn *pg.Conn, r *round, node string) error {
 	ctx, cancel := context.WithTimeout(ctx, proveLimit)
 	defer cancel()
+	switch problem, err := a.commitDefault(ctx); {
+	case err != nil:
+		return err
+	case problem != "":
+		return errors.New(problem)
+	}
 	if err := a.endOthers(ctx, r); err != nil {
 		return err
 	}

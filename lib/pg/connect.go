@@ -65,13 +65,14 @@ func (s *Server) Address() (host string, port int) {
 // Nothing of our own environment (PGHOST, PGPASSWORD, ...) is used. See the Is
 // functions for what an error means.
 func (s *Server) Connect(ctx context.Context) (*Conn, error) {
-	return s.connect(ctx, map[string]string{"search_path": "pg_catalog"})
+	return s.connect(ctx, map[string]string{"search_path": "pg_catalog", "synchronous_commit": "local"})
 }
 
 // Check runs an administrator's own SQL in a session of its own, in which names
 // are resolved as that role and database are used to.
 func (s *Server) Check(ctx context.Context, sql string) error {
-	c, err := s.connect(ctx, nil)
+	// A check that writes must not hang because a standby is away.
+	c, err := s.connect(ctx, map[string]string{"synchronous_commit": "local"})
 	if err != nil {
 		return err
 	}
@@ -116,9 +117,7 @@ func (s *Server) connect(ctx context.Context, settings map[string]string) (*Conn
 		"DateStyle":         "ISO",
 		"statement_timeout": strconv.FormatInt(max(1, timeout.Milliseconds()), 10),
 		"lock_timeout":      "2000",
-		// A custom check that writes must not hang because a standby is away.
-		"synchronous_commit": "local",
-		"jit":                "off",
+		"jit":               "off",
 	}
 	maps.Copy(cfg.RuntimeParams, settings)
 	cfg.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {

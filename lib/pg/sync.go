@@ -111,23 +111,39 @@ JOIN pg_stat_get_activity(NULL) a ON a.pid = w.pid WHERE lower(a.application_nam
 		if err != nil {
 			return false, err
 		}
+		// Every one of several: a stranger under the standby's name proves nothing
+		// of the standby.
+		reached := len(rows) > 0
 		for _, r := range rows {
 			flushed, err := ParseLSN(r[2])
 			if err != nil {
 				flushed = 0
 			}
 			sync := r[1] == "sync" || r[1] == "quorum"
-			if r[0] == "streaming" && sync && flushed >= lsn {
-				return true, nil
+			if r[0] != "streaming" || !sync || flushed < lsn {
+				reached = false
+				seen = fmt.Sprintf("%s, %s, flushed %s", r[0], r[1], flushed)
 			}
-			seen = fmt.Sprintf("%s, %s, flushed %s", r[0], r[1], flushed)
 		}
-		return false, nil
+		return reached, nil
 	})
 	if err != nil {
 		return fmt.Errorf("%w: it must reach %s (%s)", err, lsn, seen)
 	}
 	return nil
+}
+
+// CommitDefault is synchronous_commit as a session of the server's owner has it
+// that sets nothing itself: from the files, the command line, the database or the
+// role. With "off" or "local" no commit waits for a standby, whatever
+// synchronous_standby_names says.
+func (s *Server) CommitDefault(ctx context.Context) (string, error) {
+	c, err := s.connect(ctx, nil)
+	if err != nil {
+		return "", err
+	}
+	defer c.Close()
+	return c.value(ctx, "SHOW synchronous_commit")
 }
 
 // EndSender ends the walsenders that serve the standby with that application

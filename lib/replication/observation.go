@@ -136,6 +136,10 @@ type Observation struct {
 	Position Position
 	// SyncNames are the nodes in synchronous_standby_names as it is in force.
 	SyncNames []string
+	// Unprotected says why commits do not wait for any standby of ours whatever
+	// the names are ("" when they do): a setting that somebody else made. SyncNames
+	// is empty then, no right may stand, and none is granted.
+	Unprotected string
 	// External are application names outside the cluster that commits shall wait
 	// for too while they stream (external_standby_node_list); ExternalRows are
 	// those that stream now.

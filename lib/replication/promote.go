@@ -12,6 +12,9 @@ import (
 // node holds. So every other right must have ended where it would be used,
 // before the server leaves recovery.
 func Promote(o Observation) Decision {
+	if p := o.Promoted; p != "" && p != o.Self && o.Peers[p].Presence == Online {
+		return no("not promoted: %s is the primary; demote it first, or move the role with 'pcs resource move'", p)
+	}
 	if o.Claimed == 0 || o.Claimed != o.Record.Epoch || o.Record.Primary != o.Self {
 		if d := o.right(); d.Verdict != Done {
 			return d
@@ -50,10 +53,6 @@ func (o Observation) right() Decision {
 // was is leaving. While somebody is, the claim does not count as a promotion: a
 // node that dies with it unproven must not outrank the one promoted in its stead.
 func (o Observation) claim() Decision {
-	var steps []Step
-	for _, n := range o.others() {
-		steps = append(steps, o.mend(n, Never)...)
-	}
 	leaving := o.stillActing(minus(o.Record.Concerned(), o.Self))
 	step := uint64(promotionStep)
 	switch {
@@ -62,7 +61,13 @@ func (o Observation) claim() Decision {
 	case len(leaving) > 0:
 		step = changeStep
 	}
-	return again(append(steps, save(o.Record.next(step, o.Self, []string{o.Self}, leaving, o.Position)))...)
+	// The record first: it is what ends the rights, and a score that cannot be
+	// written must not keep it from being saved.
+	steps := []Step{save(o.Record.next(step, o.Self, []string{o.Self}, leaving, o.Position))}
+	for _, n := range o.others() {
+		steps = append(steps, o.mend(n, Never)...)
+	}
+	return again(steps...)
 }
 
 // Elect decides about a standby while no primary lives: whether it is the one to

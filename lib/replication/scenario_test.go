@@ -144,6 +144,8 @@ func (s *story) do(word string, args []string) (bool, error) {
 		o.External, o.ExternalRows = true, args
 	case "no-external":
 		o.External, o.ExternalRows = false, nil
+	case "unprotected":
+		s.o.Unprotected, s.o.SyncNames = strings.Join(args, " "), nil
 	case "no-fencing":
 		o.NoFencing = true
 	case "promoted":

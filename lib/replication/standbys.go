@@ -27,6 +27,8 @@ func Standbys(o Observation) Decision {
 	}
 	held := o.unproven(o.heldNames(desired))
 	switch {
+	case o.Unprotected != "":
+		return Decision{Steps: o.scores(), Verdict: Done, Reason: o.Unprotected}
 	case len(held) > 0:
 		// Nothing may be released yet. Everything else that is pending waits too:
 		// changing the names at all would stop commits from waiting for those held.
@@ -69,15 +71,17 @@ func (o Observation) lostRight(desired []string) []string {
 // second step: nothing runs there that could use it.
 func (o Observation) withdraw(nodes []string) Decision {
 	var leaving []string
-	steps := make([]Step, 0, len(nodes)+1)
+	// The record first: it is what ends the right, and a score that cannot be
+	// written must not keep it from being saved.
+	steps := []Step{{}}
 	for _, n := range nodes {
 		if !o.down(n) {
 			leaving = append(leaving, n)
 		}
 		steps = append(steps, setScore(n, Never))
 	}
-	r := o.Record.next(changeStep, o.Self, minus(o.Record.Entitled, nodes...), with(o.Record.Leaving, leaving...), o.Position)
-	return again(append(steps, save(r))...)
+	steps[0] = save(o.Record.next(changeStep, o.Self, minus(o.Record.Entitled, nodes...), with(o.Record.Leaving, leaving...), o.Position))
+	return again(steps...)
 }
 
 // forget ends the leaving of the nodes that are proven to know it.
