@@ -113,9 +113,10 @@ func TestIdentities(t *testing.T) {
 func TestClouds(t *testing.T) {
 	cfg := usual()
 	cfg.Principals = append(cfg.Principals, azure.Principal{Name: "app", ClientID: "app-id", Secret: "secret", Grants: documented})
-	// One for all: the SDK keeps tokens of managed identities for the whole process.
 	s := begin(t, cfg)
 	s.everywhere(t)
+	// An identity of this test alone: the SDK keeps tokens for the whole process, by identity and cloud.
+	user := s.AddPrincipal(azure.Principal{Name: "user", AssignedTo: []string{"n1"}, Grants: documented})
 	for name, want := range map[string][2]string{
 		"":       {"management.azure.com", "login.microsoftonline.com"},
 		"public": {"management.azure.com", "login.microsoftonline.com"},
@@ -124,7 +125,7 @@ func TestClouds(t *testing.T) {
 		"china":  {"management.chinacloudapi.cn", "login.chinacloudapi.cn"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			for _, params := range [][]string{{"msi=1"}, {"username=app-id", "password=secret", "tenantId=" + s.Tenant()}} {
+			for _, params := range [][]string{{"identity=" + user.ClientID}, {"username=app-id", "password=secret", "tenantId=" + s.Tenant()}} {
 				s.ForgetRequests()
 				if err := s.Change(group, "n2", func(vm *azure.VM) { vm.Power = azure.Running }); err != nil {
 					t.Fatal(err)
