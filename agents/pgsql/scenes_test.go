@@ -553,3 +553,36 @@ func TestStartingStandby(t *testing.T) {
 	s.must(ocf.OK, "promote")
 	s.must(ocf.RunningPromoted, "monitor", interval, "9000")
 }
+
+// With a default by which no commit waits, nobody holds every acknowledged commit: a right ends, and
+// comes back when that is mended.
+func TestCommitsDoNotWaitByDefault(t *testing.T) {
+	t.Parallel()
+	f := newFakeCluster("n1", "n1", "n2")
+	n1 := newSite(t, f, "n1", nil)
+	n2 := newSite(t, f, "n2", n1)
+	n2.follow(n1)
+	n1.done("start")
+	n2.done("start")
+	n1.must(ocf.OK, "monitor", interval, "9000")
+	n1.done("promote")
+	n1.eventually("n2 streams", func() bool {
+		return n1.sql("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'") == "1"
+	})
+	granted := func() bool {
+		// A probe looks at everything.
+		n1.must(ocf.RunningPromoted, "monitor", interval, "0")
+		return n2.attribute("master-pgsql") == "100" && parseRecord(t, n1.attribute("pgsql-record")).Entitles("n2")
+	}
+	n1.eventually("n2 has the right", granted)
+	for _, set := range []string{"ALTER SYSTEM SET synchronous_commit = local", "ALTER ROLE postgres SET synchronous_commit = off"} {
+		n1.sql(set)
+		n1.sql("SELECT pg_reload_conf()")
+		n1.eventually("the right has ended: "+set, func() bool { return !granted() })
+		_, _, log := n1.perform("monitor", interval, "9000")
+		says(t, log.String(), "synchronous_commit is", "set it to on")
+		n1.sql(strings.NewReplacer(" SET ", " RESET ", " = local", "", " = off", "").Replace(set))
+		n1.sql("SELECT pg_reload_conf()")
+		n1.eventually("n2 has the right again", granted)
+	}
+}
