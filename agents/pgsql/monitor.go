@@ -26,7 +26,7 @@ func (a *agent) monitor(ctx context.Context) error {
 	if err != nil {
 		return ocf.Errorf(ocf.ErrGeneric, "cannot look for the server's processes: %w", err)
 	}
-	if ps.Postmaster == 0 {
+	if ps = a.awaitLaunch(ctx, ps); ps.Postmaster == 0 {
 		return a.monitorDead(ctx, ps)
 	}
 	if err := a.conf.check(a.call); err != nil {
@@ -34,12 +34,12 @@ func (a *agent) monitor(ctx context.Context) error {
 	}
 	conn, err := a.connectPatiently(ctx, a.startingAsStandby)
 	if err != nil {
-		return a.monitorSilent(ps, err)
+		return a.monitorSilent(ctx, ps, err)
 	}
 	defer conn.Close()
 	st, err := conn.Status(ctx)
 	if err != nil {
-		return a.monitorSilent(ps, err)
+		return a.monitorSilent(ctx, ps, err)
 	}
 	if !a.conf.replicates() {
 		return a.monitorAlone(ctx, st)
@@ -63,17 +63,37 @@ func (a *agent) monitorDead(ctx context.Context, ps pg.Processes) error {
 	return ocf.Status(ocf.NotRunning)
 }
 
+// launchPatience is how long a server that somebody starts right now may take to
+// show its postmaster.
+const launchPatience = 5 * time.Second
+
+// awaitLaunch waits for the postmaster of a server that is being started: what is
+// neither up nor down has not failed.
+func (a *agent) awaitLaunch(ctx context.Context, ps pg.Processes) pg.Processes {
+	return a.whileProcesses(ctx, launchPatience, ps, func(ps pg.Processes) bool {
+		return ps.Postmaster == 0 && len(ps.Launching) > 0
+	})
+}
+
 // dyingPatience is how long a process that was killed may still count as attached
 // to shared memory while nothing else of it is left.
 const dyingPatience = 300 * time.Millisecond
 
 // lookAgain gives the kernel a moment to finish with processes that died just now.
 func (a *agent) lookAgain(ctx context.Context, ps pg.Processes) pg.Processes {
-	ctx, cancel := context.WithTimeout(ctx, dyingPatience)
+	return a.whileProcesses(ctx, dyingPatience, ps, func(ps pg.Processes) bool {
+		return ps.Unseen > 0 && len(ps.All()) == 0
+	})
+}
+
+// whileProcesses looks at the processes again and again while passing holds, for
+// at most patience.
+func (a *agent) whileProcesses(ctx context.Context, patience time.Duration, ps pg.Processes, passing func(pg.Processes) bool) pg.Processes {
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	for ps.Unseen > 0 && len(ps.All()) == 0 {
+	for passing(ps) {
 		select {
 		case <-ctx.Done():
 			return ps
@@ -138,12 +158,15 @@ func (a *agent) startingAsStandby() bool {
 
 // monitorSilent answers for a server whose postmaster lives but that does not
 // answer. "Cannot connect" is not "not running".
-func (a *agent) monitorSilent(ps pg.Processes, err error) error {
-	if now, perr := a.server.Processes(); perr == nil && now.Postmaster == 0 {
-		if now.Running() {
-			return ocf.Errorf(a.failed(), "the postmaster died: %s", now)
-		}
-		return ocf.Status(ocf.NotRunning)
+func (a *agent) monitorSilent(ctx context.Context, ps pg.Processes, err error) error {
+	now, perr := a.server.Processes()
+	switch {
+	case perr != nil || now.Postmaster == ps.Postmaster:
+	case a.awaitLaunch(ctx, now).Postmaster != 0 && ctx.Err() == nil:
+		// Somebody restarted it while we looked.
+		return a.monitor(ctx)
+	default:
+		return a.monitorDead(ctx, now)
 	}
 	switch {
 	case pg.IsTooMany(err):

@@ -18,8 +18,9 @@ import (
 
 // Evidence says what was broken, when, and how it was seen to be.
 type Evidence struct {
-	// At is the moment before the fault.
-	At time.Time
+	// At is the moment before the fault, InForce the one after it; what was asked
+	// for between them may have seen the world before.
+	At, InForce time.Time
 	// Fault names it; Detail is what was seen.
 	Fault, Detail string
 }
@@ -97,7 +98,9 @@ func Cut(ctx context.Context, s *site.Site, node string, d network.Direction, la
 // CutOff is Cut without the look back, for when it must not take time.
 func CutOff(ctx context.Context, s *site.Site, node string, lans ...network.LAN) (Evidence, error) {
 	e := Evidence{At: time.Now(), Fault: fmt.Sprintf("cut %s from %v", node, lans)}
-	return e, s.Cut(ctx, node, network.Both, lans...)
+	err := s.Cut(ctx, node, network.Both, lans...)
+	e.InForce = time.Now()
+	return e, err
 }
 
 // witness is somebody on the LAN who answered pings before.

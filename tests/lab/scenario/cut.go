@@ -86,7 +86,7 @@ func (r *Run) primarySurvives(ctx context.Context, blind bool, lans ...network.L
 	}
 	r.Log("%s, %.3fs after the cut", gone, gone.At.Sub(cut.At).Seconds())
 	if len(lans) > 1 {
-		if err := r.silentBetween(cut.At, gone.At); err != nil {
+		if err := r.silentBetween(cut.InForce, gone.At); err != nil {
 			return err
 		}
 	}
@@ -154,7 +154,7 @@ func (r *Run) standbyWins(ctx context.Context, lans ...network.LAN) error {
 	}
 	n, tried := 0, 0
 	for _, row := range local.History().Rows {
-		if row.Begin.After(cut.At) {
+		if row.Begin.After(cut.InForce) {
 			tried++
 			if row.Outcome == writer.Acknowledged {
 				n++
@@ -219,7 +219,7 @@ func cutReplication(ctx context.Context, r *Run) error {
 	}
 	resumed := time.Time{}
 	for _, row := range r.W.History().Rows {
-		if row.Outcome == writer.Acknowledged && row.Begin.After(cut.At) && (resumed.IsZero() || row.End.Before(resumed)) {
+		if row.Outcome == writer.Acknowledged && row.Begin.After(cut.InForce) && (resumed.IsZero() || row.End.Before(resumed)) {
 			resumed = row.End
 		}
 	}

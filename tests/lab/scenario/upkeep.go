@@ -54,6 +54,10 @@ func maintenanceRestart(ctx context.Context, r *Run) error {
 	if err != nil {
 		return err
 	}
+	// As an operator must: a monitor that is still running would see the restart.
+	if _, err := r.Sh(ctx, p, "crm_resource --wait --timeout=30"); err != nil {
+		return err
+	}
 	before, err := fault.Find(r.Site, p, fault.Postmaster)
 	if err != nil || len(before) != 1 {
 		return errors.Join(err, errors.New("no postmaster"))
