@@ -90,6 +90,8 @@ func TestFaults(t *testing.T) {
 			stderr: []string{"at least operator", "Failed: The user does not have the correct privileges"}},
 		"silent": {in: []string{"action=off"}, on: true, prep: silent, code: 1,
 			stderr: []string{"gave no answer within 1s", "Connection timed out"}, least: time.Second, within: 2 * time.Second},
+		"silent, login_timeout": {in: []string{"action=off", "login_timeout=1", "ipmitool_timeout=5"}, on: true, prep: silent, code: 1,
+			stderr: []string{"Connection timed out"}, least: time.Second, within: 2 * time.Second},
 		"port closed": {in: []string{"action=off"}, on: true, prep: func(_ *testing.T, b *ipmitest.BMC) { b.Halt() }, code: 1,
 			stderr: []string{"nothing listens on that port", "Unable to connect/login to fencing device"}, within: 2 * time.Second},
 		"drops every third packet": {in: []string{"action=reboot"}, on: true, prep: func(_ *testing.T, b *ipmitest.BMC) {

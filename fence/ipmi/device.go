@@ -45,6 +45,11 @@ func configs(c *stonith.Call) map[string]ipmi.Config {
 // open opens the sessions.
 func open(ctx context.Context, c *stonith.Call) (stonith.Device, error) {
 	d := &device{bmcs: map[string]*ipmi.BMC{}}
+	if limit := c.Limit("login_timeout"); limit > 0 && c.IsSet("login_timeout") {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, limit)
+		defer cancel()
+	}
 	for plug, cfg := range configs(c) {
 		b, err := ipmi.Open(ctx, cfg)
 		if err != nil {

@@ -302,7 +302,7 @@ func FuzzWire(f *testing.F) {
 			}
 			_ = capabilitiesIn(b)
 		}
-		live := &wire{plus: true, live: true, console: 0xa0a1a2a3, auth: 1, integrity: 1, crypt: 1, k1: []byte("unguessable"), k2: make([]byte, 20), seen: map[uint32]bool{}}
+		live := &wire{plus: true, live: true, console: 0xa0a1a2a3, auth: 1, integrity: 1, crypt: 1, k1: []byte("unguessable"), k2: make([]byte, 20), seen: map[string]bool{}}
 		if live.accept(b) {
 			t.Errorf("believed without the key: %x", b)
 		}

@@ -68,7 +68,8 @@ func (b *BMC) connect(ctx context.Context) (*session, error) {
 	if told != nil {
 		return nil, told
 	}
-	return nil, errorf(Silent, "the BMC %s gave no answer within %s; check its address, and that it speaks IPMI over LAN", b.cfg.address(), silence)
+	waited := min(time.Since(began).Round(100*time.Millisecond), silence)
+	return nil, errorf(Silent, "the BMC %s gave no answer within %s; check its address, and that it speaks IPMI over LAN", b.cfg.address(), waited)
 }
 
 // search tries the ways one after the other, and remembers the one that led in.

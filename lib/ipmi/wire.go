@@ -45,7 +45,7 @@ type wire struct {
 	consoleRnd []byte
 	role       byte
 	k1, k2     []byte
-	seen       map[uint32]bool
+	seen       map[string]bool // signatures of the packets that were believed
 }
 
 // dialer hands the wire to go-ipmi, which resolves names in a way that knows no IPv6 literals.
@@ -87,7 +87,7 @@ func (w *wire) observe(b []byte) {
 		w.want, w.plus, w.live = types.PayloadTypeRmcpOpenSessionResponse, true, false
 		w.console = req.RemoteConsoleSessionID
 		w.auth, w.integrity, w.crypt = types.AuthAlg(req.AuthAlg), types.IntegrityAlg(req.IntegrityAlg), types.CryptAlg(req.CryptAlg)
-		w.seen = map[uint32]bool{}
+		w.seen = map[string]bool{}
 	case types.PayloadTypeRAKPMessage1:
 		if len(payload) >= 28 {
 			w.want = types.PayloadTypeRAKPMessage2
@@ -181,11 +181,11 @@ func (w *wire) keys(bmcRnd []byte) bool {
 	return err == nil
 }
 
-// signed checks signature, freshness, encryption and checksums of a packet of the session.
+// signed checks signature, freshness and encryption of a packet of the session.
 func (w *wire) signed(s *types.Session20, b []byte) bool {
 	h := s.SessionHeader20
 	n, ok := crypto.IntegrityAuthCodeLen(w.integrity)
-	if !ok || n == 0 || !h.PayloadAuthenticated || !h.PayloadEncrypted || h.SessionID != w.console || w.seen[h.Sequence] {
+	if !ok || n == 0 || !h.PayloadAuthenticated || !h.PayloadEncrypted || h.SessionID != w.console {
 		return false
 	}
 	end := sessionHeader + int(h.PayloadLength)
@@ -197,21 +197,30 @@ func (w *wire) signed(s *types.Session20, b []byte) bool {
 	if err != nil || !hmac.Equal(code, b[end+pad+2:end+pad+2+n]) {
 		return false
 	}
-	plain, err := crypto.DecryptAESPayload(s.SessionPayload, w.k2)
-	if err != nil || !wholesome(plain) {
+	// Not the sequence number tells a packet that is sent again: some BMCs do not count theirs.
+	if w.seen[string(code)] {
 		return false
 	}
-	w.seen[h.Sequence] = true
+	plain, err := crypto.DecryptAESPayload(s.SessionPayload, w.k2)
+	if err != nil || len(plain) < shortest {
+		return false
+	}
+	w.seen[string(code)] = true
 	return true
 }
 
+// shortest is the length of an IPMI message without data.
+const shortest = 8
+
 // accept15 checks a packet of IPMI 1.5, whose signatures are optional and weak. A signature that is
-// there has to be right.
+// there has to be right; without one the message's checksums have to be.
 func (w *wire) accept15(s *types.Session15) bool {
 	h := s.SessionHeader15
-	if h.AuthType != types.AuthTypeNone &&
-		!crypto.VerifyMultiSessionAuthCode(h.AuthType, []byte(w.password), h.SessionID, h.Sequence, s.Payload, h.AuthCode) {
+	switch {
+	case len(s.Payload) < shortest:
 		return false
+	case h.AuthType != types.AuthTypeNone:
+		return crypto.VerifyMultiSessionAuthCode(h.AuthType, []byte(w.password), h.SessionID, h.Sequence, s.Payload, h.AuthCode)
 	}
 	return wholesome(s.Payload)
 }
@@ -245,7 +254,7 @@ func (w *wire) restrict(b []byte) {
 
 // wholesome checks the two checksums of an IPMI message (IPMI 2.0, 13.8).
 func wholesome(m []byte) bool {
-	return len(m) >= 8 && sum(m[:3]) == 0 && sum(m[3:]) == 0
+	return len(m) >= shortest && sum(m[:3]) == 0 && sum(m[3:]) == 0
 }
 
 func sum(b []byte) (s byte) {

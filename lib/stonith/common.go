@@ -209,7 +209,7 @@ func timeParameters() []Parameter {
 		duration("power_wait", "0", "Pause after on or off was sent",
 			"For a device that lies or chokes if it is asked too early. Without it the state is read back at once."),
 		duration("login_timeout", "5", "How long the login may take",
-			"See disable_timeout; a device that does not answer is given up after a while in any case."),
+			"If it is set; a device that does not answer is given up after a while in any case. See disable_timeout."),
 		duration("shell_timeout", "3", "How long one command may take",
 			"Accepted for compatibility. See disable_timeout."),
 		duration("stonith_status_sleep", "", "Pause between two looks at the state",
