@@ -349,13 +349,13 @@ func (a *agent) notStreaming(ctx context.Context, conn *pg.Conn, st pg.Status) e
 	if err := a.pointUpstream(ctx, conn, st); err != nil {
 		a.log.Error("cannot point the standby to the primary", "error", err)
 	}
+	// Ours first: what a primary has sent lies before what it says afterwards.
+	mine := a.position(st)
 	up, err := a.upstream(ctx)
 	if err != nil {
 		return a.lonely("the primary does not answer at master_ip=%s: %w", a.conf.primaryIP, err)
 	}
-	mine := a.position(st)
-	// On the same timeline it is only a matter of who was looked at first.
-	if up.Contains(mine) || up.System == mine.System && up.Timeline == mine.Timeline {
+	if up.Contains(mine) {
 		return a.lonely("it ends on %s, %s is at %s: look at the server's log (is the WAL it needs still there?)", mine, up.Node, up.Position)
 	}
 	return ocf.Errorf(ocf.ErrGeneric, "rebuild it with pg_basebackup: its WAL ends on %s, outside the history of %s (%s); "+
