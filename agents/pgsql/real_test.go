@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -155,19 +156,30 @@ func chown(path string, u proc.User) error {
 	return os.Chown(path, int(u.UID), int(u.GID))
 }
 
+// freePort is a port that no other test gets, below those that the kernel gives to clients: one of
+// them would be taken by a connection before the server listens.
 func freePort(t *testing.T) int {
 	t.Helper()
-	l, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 200 {
+		port := 20000 + (os.Getpid()*50+int(portsGiven.Add(1)))%12000
+		free := true
+		for _, host := range []string{"127.0.0.1", "127.0.0.3"} {
+			l, err := net.Listen("tcp4", net.JoinHostPort(host, strconv.Itoa(port)))
+			if err != nil {
+				free = false
+				continue
+			}
+			l.Close()
+		}
+		if free {
+			return port
+		}
 	}
-	defer l.Close()
-	addr, ok := l.Addr().(*net.TCPAddr)
-	if !ok {
-		t.Fatalf("no port in %v", l.Addr())
-	}
-	return addr.Port
+	t.Fatal("no free port")
+	return 0
 }
+
+var portsGiven atomic.Int64
 
 // newSite is a node with the data directory of another, or a fresh one, that does not run. The
 // other's server must be stopped.
