@@ -96,7 +96,6 @@ func TestLifeOfTwoNodes(t *testing.T) {
 	f := newFakeCluster("n1", "n1", "n2")
 	n1 := newSite(t, f, "n1", nil)
 	n2 := newSite(t, f, "n2", n1)
-	n1.follow(n2)
 	n2.follow(n1)
 	n1.env["OCF_RESKEY_replication_slot_name"], n2.env["OCF_RESKEY_replication_slot_name"] = "slot", "slot"
 
@@ -193,6 +192,7 @@ func TestLifeOfTwoNodes(t *testing.T) {
 	signal(t, receiver, syscall.SIGTERM)
 	signal(t, receiver, syscall.SIGCONT)
 	f.happened("n1", "demote 0", "stop 0")
+	n1.follow(n2)
 	n2.done("promote")
 	if got := n2.sql("SELECT string_agg(n::text, ' ' ORDER BY n) FROM public.kept"); got != "1 2 3" {
 		t.Errorf("the new primary has %q", got)

@@ -499,7 +499,6 @@ func TestRejoin(t *testing.T) {
 	f := newFakeCluster("n1", "n1", "n2")
 	n1 := newSite(t, f, "n1", nil)
 	n2 := newSite(t, f, "n2", n1)
-	n1.follow(n2)
 	n2.follow(n1)
 	n1.done("start")
 	n2.done("start")
@@ -515,6 +514,7 @@ func TestRejoin(t *testing.T) {
 	})
 	n1.crash()
 	f.happened("n1", "demote 0", "stop 0")
+	n1.follow(n2)
 	n2.done("promote")
 	says(t, n1.must(ocf.ErrGeneric, "start", "OCF_RESKEY_rejoin", "refuse"), "not started", "rejoin=refuse", "n2")
 	if exists(n1.data() + "/standby.signal") {

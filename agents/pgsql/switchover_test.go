@@ -16,7 +16,6 @@ func TestSwitchover(t *testing.T) {
 	f := newFakeCluster("n1", "n1", "n2")
 	n1 := newSite(t, f, "n1", nil)
 	n2 := newSite(t, f, "n2", n1)
-	n1.follow(n2)
 	n2.follow(n1)
 	n1.env["OCF_RESKEY_stop_escalate"] = "0"
 	n1.done("start")
@@ -49,6 +48,8 @@ func TestSwitchover(t *testing.T) {
 		}
 	}()
 	n1.eventually("commits are acknowledged", func() bool { return acknowledged.Load() > 50 })
+	// No node follows another before there is a primary: its address is nowhere then.
+	n1.follow(n2)
 	n1.done("demote")
 	<-ended
 	n2.done("promote")
