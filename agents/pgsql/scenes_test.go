@@ -322,10 +322,10 @@ func TestDemoteAfterKilledPromote(t *testing.T) {
 	t.Parallel()
 	f := newFakeCluster("n1", "n1", "n2")
 	s := newSite(t, f, "n1", nil)
-	s.env["OCF_RESKEY_recovery_end_command"] = "sleep 2.6"
+	s.env["OCF_RESKEY_recovery_end_command"] = "sleep 6.3"
 	f.set("n1", "pgsql-accept-loss", "0", false)
 	s.done("start")
-	says(t, s.must(ocf.ErrGeneric, "promote", "OCF_RESKEY_CRM_meta_timeout", "2300"), "did not open")
+	says(t, s.must(ocf.ErrGeneric, "promote", "OCF_RESKEY_CRM_meta_timeout", "6000"), "did not open")
 	s.must(ocf.OK, "demote")
 	for range 8 {
 		time.Sleep(100 * time.Millisecond)
