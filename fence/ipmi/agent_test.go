@@ -148,7 +148,8 @@ func TestFaults(t *testing.T) {
 			}})
 		}, stdout: "Success: Powered OFF\n", within: 4 * time.Second},
 
-		"Kg refused":     {in: []string{"action=off", "hexadecimal_kg=31323334"}, on: true, code: 1, stderr: []string{"hexadecimal_kg is not supported by fence_ipmi", "Please use '-h' for usage"}},
+		"bad Kg":         {in: []string{"action=off", "hexadecimal_kg=tell-no-one"}, on: true, code: 1, stderr: []string{"hexadecimal_kg: is not an even number of hexadecimal digits"}},
+		"needless Kg":    {in: []string{"action=off", "hexadecimal_kg=31323334"}, on: true, code: 1, stderr: []string{"hexadecimal_kg is not the Kg key", "Unable to connect/login to fencing device"}},
 		"target refused": {in: []string{"action=off", "target=0x24"}, on: true, code: 1, stderr: []string{"target is not supported by fence_ipmi"}},
 		"cipher refused": {in: []string{"action=off", "cipher=0"}, on: true, code: 1, stderr: []string{"use 17 or 3"}},
 		"valid":          {in: []string{"action=validate-all"}, on: true},
@@ -220,6 +221,18 @@ func swallow(d time.Duration) func(*testing.T, *ipmitest.BMC) {
 			}
 			return 0
 		}})
+	}
+}
+
+// A BMC with a Kg key.
+func TestKg(t *testing.T) {
+	t.Parallel()
+	b := ipmitest.Start(t, ipmitest.Options{Kg: []byte("1234")})
+	if r := call(t.Context(), b.Port, "action=reboot", "hexadecimal_kg=31323334"); r.code != 0 || len(b.Orders()) != 2 {
+		t.Errorf("%+v, orders %q", r, b.Orders())
+	}
+	if r := call(t.Context(), b.Port, "action=status"); r.code != 1 || !strings.Contains(r.stderr, "set hexadecimal_kg") {
+		t.Errorf("%+v", r)
 	}
 }
 

@@ -25,6 +25,8 @@ func configs(c *stonith.Call) map[string]ipmi.Config {
 		Log:       c.Log,
 	}
 	cfg.Suite = c.Values.Int("cipher")
+	// A key that is none has been found wrong before this.
+	cfg.Kg, _ = kg(c.Values.String("hexadecimal_kg"))
 	cfg.Try, _ = try(c.Values.String("ipmitool_timeout"))
 	if c.IsSet("lanplus") {
 		cfg.Dialect = ipmi.IPMI15

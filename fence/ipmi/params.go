@@ -1,8 +1,10 @@
 package main
 
 import (
+	"encoding/hex"
 	"errors"
 	"strconv"
+	"strings"
 	"time"
 
 	"pgrex/lib/meta"
@@ -78,9 +80,9 @@ func protocol() []stonith.Parameter {
 		},
 		{
 			Parameter: meta.Parameter{
-				Name: "hexadecimal_kg", Type: meta.String, Secret: true,
-				Short: "Kg key: not supported",
-				Long:  "BMCs with a Kg key of their own, beside the users' passwords, cannot be fenced by this agent yet; it refuses the parameter. Use fence_ipmilan for them, or set the BMC's Kg back to zeros.",
+				Name: "hexadecimal_kg", Type: meta.String, Secret: true, Check: checkKg,
+				Short: "Kg key of the BMC, in hexadecimal digits",
+				Long:  "Only for a BMC on which such a key is set, beside the users' passwords. It asks for RMCP+.",
 			},
 			Word: "key",
 		},
@@ -123,6 +125,21 @@ func checkCipher(s string) error {
 	return nil
 }
 
+// checkKg lets pass what is a key; the error does not repeat it.
+func checkKg(s string) error {
+	_, err := kg(s)
+	return err
+}
+
+// kg reads a key of at most 20 bytes.
+func kg(s string) ([]byte, error) {
+	key, err := hex.DecodeString(strings.TrimPrefix(strings.TrimSpace(s), "0x"))
+	if err != nil || len(key) == 0 || len(key) > 20 {
+		return nil, errors.New("is not an even number of hexadecimal digits, 40 at most")
+	}
+	return key, nil
+}
+
 func checkTry(s string) error {
 	_, err := try(s)
 	return err
@@ -137,13 +154,11 @@ func try(s string) (time.Duration, error) {
 	return time.Duration(f * float64(time.Second)), nil
 }
 
-// check refuses what is not supported instead of leaving it out: without its key, or without the
-// bridge, another machine might be asked than was meant.
+// check refuses what is not supported instead of leaving it out: without the bridge another machine
+// would be fenced than was meant.
 func check(c *stonith.Call) error {
-	for _, name := range []string{"hexadecimal_kg", "target"} {
-		if c.IsSet(name) {
-			return stonith.Errorf(stonith.Usage, "Failed: %s is not supported by fence_ipmi; use fence_ipmilan for this machine", name)
-		}
+	if c.IsSet("target") {
+		return stonith.Errorf(stonith.Usage, "Failed: target is not supported by fence_ipmi; use fence_ipmilan for this machine")
 	}
 	if c.Action == "validate-all" {
 		// What lib/ipmi would refuse at once is told without a network.

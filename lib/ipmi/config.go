@@ -54,6 +54,8 @@ type Config struct {
 	Auth string
 	// Privilege is callback, user, operator or administrator (the default).
 	Privilege string
+	// Kg is a key of the BMC's own, at most 20 bytes; nearly all have none. It asks for RMCP+.
+	Kg []byte
 	// Try is how long an answer may take before the question is sent again; 0 is one second. A
 	// question is sent Tries times.
 	Try time.Duration
@@ -108,6 +110,10 @@ func (c *Config) check() error {
 		return errorf(BadConfig, "the user name has %d bytes; IPMI knows 16 at most", len(c.User))
 	case len(c.Password) > longest:
 		return errorf(BadConfig, "the password has more than %d bytes, which is the most that %s knows", longest, c.Dialect)
+	case len(c.Kg) > 20:
+		return errorf(BadConfig, "the Kg key has %d bytes; IPMI knows 20 at most", len(c.Kg))
+	case len(c.Kg) > 0 && c.Dialect == IPMI15:
+		return errorf(BadConfig, "IPMI 1.5 knows no Kg key")
 	case c.Suite != 0 && !slices.Contains(suites, c.Suite):
 		return errorf(BadConfig, "cipher suite %d is not supported; use 17 or 3, or none to find out", c.Suite)
 	}

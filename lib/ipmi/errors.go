@@ -121,7 +121,11 @@ func (b *BMC) classify(what string, suite int, err error) *Error {
 		return b.status(status.StatusCode(), suite, err)
 	}
 	if errors.Is(err, client.ErrRAKPAuthentication) && errors.Is(err, errLastStep) {
-		return &Error{Auth, fmt.Sprintf("the BMC %s knows the password of user %q and signs with another key: a Kg key is set on it, which is not supported", b.cfg.address(), b.cfg.User), err}
+		what := "a Kg key is set on it; set hexadecimal_kg"
+		if len(b.cfg.Kg) > 0 {
+			what = "hexadecimal_kg is not the Kg key that is set on it"
+		}
+		return &Error{Auth, fmt.Sprintf("the BMC %s knows the password of user %q and signs with another key: %s", b.cfg.address(), b.cfg.User, what), err}
 	}
 	if errors.Is(err, client.ErrRAKPAuthentication) {
 		return &Error{Auth, fmt.Sprintf("the BMC %s knows no user %q with this password", b.cfg.address(), b.cfg.User), err}

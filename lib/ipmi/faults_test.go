@@ -278,6 +278,51 @@ func TestDowngrade(t *testing.T) {
 	}
 }
 
+// A BMC with a Kg key of its own is spoken to under that key, in both suites; forgeries and replays
+// are dropped there too.
+func TestKg(t *testing.T) {
+	t.Parallel()
+	kg := []byte("a key of 20 bytes!!!")
+	fake := ipmitest.Start(t, ipmitest.Options{Kg: kg})
+	for _, suite := range []int{0, 3, 17} {
+		cfg := config(fake)
+		cfg.Kg, cfg.Suite, cfg.Try = kg, suite, time.Second
+		b := open(t, cfg)
+		fake.Script(ipmitest.Script{Extra: forge})
+		for i := range 4 {
+			fake.Set(i%2 == 0)
+			if on, err := b.On(t.Context()); err != nil || on != (i%2 == 0) {
+				t.Errorf("suite %d: on %v, %v", suite, on, err)
+			}
+		}
+		if err := b.PowerOff(t.Context()); err != nil || fake.On() {
+			t.Errorf("suite %d: on %v, %v", suite, fake.On(), err)
+		}
+		fake.Script(ipmitest.Script{})
+		b.Close(t.Context())
+	}
+	for says, change := range map[string]func(*Config){
+		"hexadecimal_kg is not the Kg key": func(c *Config) { c.Kg = []byte("another") },
+		"with this password":               func(c *Config) { c.Password = "wrong" },
+		"IPMI 1.5 knows no Kg":             func(c *Config) { c.Dialect = IPMI15 },
+		"20 at most":                       func(c *Config) { c.Kg = make([]byte, 21) },
+	} {
+		cfg := config(fake)
+		cfg.Kg = kg
+		change(&cfg)
+		if _, err := Open(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("%v, want %q", err, says)
+		}
+	}
+	// A key that no BMC has set does no harm to others.
+	plain := ipmitest.Start(t, ipmitest.Options{})
+	cfg := config(plain)
+	cfg.Kg = kg
+	if _, err := Open(t.Context(), cfg); KindOf(err) != Auth {
+		t.Errorf("kind %d: %v", KindOf(err), err)
+	}
+}
+
 // No datagram makes the wire panic, and none is believed in a session but those with its signature.
 func FuzzWire(f *testing.F) {
 	f.Add([]byte{6, 0, 0xff, 7})
@@ -295,14 +340,15 @@ func FuzzWire(f *testing.F) {
 			{only: 4, password: "x"},
 			{plus: true, want: 0x11, console: 0xa0a1a2a3, auth: 1, integrity: 1, crypt: 1},
 			{plus: true, want: 0x13, auth: 1, integrity: 1, crypt: 1, user: "admin"},
-			{plus: true, want: 0x15, auth: 3, integrity: 4, crypt: 1, k1: []byte("k"), k2: make([]byte, 32)},
+			{plus: true, want: 0x15, auth: 3, integrity: 4, crypt: 1, ours: keySet{k1: []byte("k"), k2: make([]byte, 32)}},
+			{plus: true, want: 0x15, auth: 1, integrity: 1, crypt: 1, kg: []byte("kg"), bmcGUID: make([]byte, 16), consoleRnd: make([]byte, 16), ours: keySet{sik: []byte("s")}, theirs: keySet{sik: []byte("t")}},
 		} {
 			if w.accept(b) {
 				w.restrict(bytes.Clone(b))
 			}
 			_ = capabilitiesIn(b)
 		}
-		live := &wire{plus: true, live: true, console: 0xa0a1a2a3, auth: 1, integrity: 1, crypt: 1, k1: []byte("unguessable"), k2: make([]byte, 20), seen: map[string]bool{}}
+		live := &wire{plus: true, live: true, console: 0xa0a1a2a3, auth: 1, integrity: 1, crypt: 1, theirs: keySet{k1: []byte("unguessable"), k2: make([]byte, 20)}, seen: map[string]bool{}}
 		if live.accept(b) {
 			t.Errorf("believed without the key: %x", b)
 		}

@@ -125,8 +125,8 @@ func (b *BMC) ways(ctx context.Context) ([]way, error) {
 			ways = append(ways, way{RMCPPlus, s, suitePatience})
 		}
 	}
-	// A configured suite or a long password asks for RMCP+ without saying so.
-	if b.cfg.Dialect == Any && b.cfg.Suite == 0 && len(b.cfg.Password) <= 16 && (caps.SupportIPMIv15 || !caps.IPMIv20ExtendedAvailable) {
+	// A configured suite, a Kg key or a long password asks for RMCP+ without saying so.
+	if b.cfg.Dialect == Any && b.cfg.Suite == 0 && len(b.cfg.Kg) == 0 && len(b.cfg.Password) <= 16 && (caps.SupportIPMIv15 || !caps.IPMIv20ExtendedAvailable) {
 		ways = append(ways, way{dialect: IPMI15})
 	}
 	if len(ways) == 0 {
@@ -204,7 +204,7 @@ func (b *BMC) dial(ctx context.Context) (*wire, error) {
 	if err != nil {
 		return nil, b.classify("open a socket", 0, err)
 	}
-	return &wire{Conn: conn, user: b.cfg.User, password: b.cfg.Password, only: authBits[b.cfg.Auth], heard: &b.heard}, nil
+	return &wire{Conn: conn, user: b.cfg.User, password: b.cfg.Password, kg: b.cfg.Kg, only: authBits[b.cfg.Auth], heard: &b.heard}, nil
 }
 
 // open opens a session in one way. What it leaves after a failure is nothing.

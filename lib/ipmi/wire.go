@@ -24,6 +24,8 @@ import (
 type wire struct {
 	net.Conn
 	user, password string
+	// kg is the BMC's own key, see kg.go; empty for nearly all.
+	kg []byte
 	// only is the one authentication type of IPMI 1.5 that go-ipmi may see offered; 0 is any.
 	only byte
 	// missing says that the BMC did not offer it.
@@ -44,8 +46,11 @@ type wire struct {
 	console    uint32
 	consoleRnd []byte
 	role       byte
-	k1, k2     []byte
-	seen       map[string]bool // signatures of the packets that were believed
+	bmcID      uint32
+	bmcGUID    []byte
+	// theirs are the keys of the BMC, ours those of go-ipmi: the same unless there is a Kg.
+	theirs, ours keySet
+	seen         map[string]bool // signatures of the packets that were believed
 }
 
 // dialer hands the wire to go-ipmi, which resolves names in a way that knows no IPv6 literals.
@@ -62,6 +67,7 @@ const (
 // Write sends a datagram, and learns from it what answer to expect.
 func (w *wire) Write(b []byte) (int, error) {
 	w.observe(b)
+	b = w.outgoing(b)
 	n, err := w.Conn.Write(b)
 	if errors.Is(err, syscall.ECONNREFUSED) {
 		// What is reported is the fate of an earlier datagram; this one was not sent.
@@ -105,7 +111,7 @@ func (w *wire) Read(b []byte) (int, error) {
 		if err != nil {
 			return n, err
 		}
-		if w.accept(b[:n]) {
+		if w.accept(b[:n]) && w.incoming(b[:n]) {
 			w.restrict(b[:n])
 			if w.heard != nil {
 				now := time.Now()
@@ -160,14 +166,22 @@ func (w *wire) accept20(s *types.Session20, b []byte) bool {
 			return false
 		}
 		// A BMC that agrees to less than was asked for, or somebody in its name, is not believed.
+		w.bmcID = m.ManagedSystemSessionID
 		return m.RemoteConsoleSessionID == w.console &&
 			types.AuthAlg(m.AuthAlg) == w.auth && types.IntegrityAlg(m.IntegrityAlg) == w.integrity && types.CryptAlg(m.CryptAlg) == w.crypt
 	case types.PayloadTypeRAKPMessage2:
 		m := rmcpplus.RAKPMessage2{AuthAlg: w.auth}
-		return m.Unpack(s.SessionPayload) == nil && w.keys(m.ManagedSystemRandomNumber[:])
+		if m.Unpack(s.SessionPayload) != nil {
+			return false
+		}
+		w.bmcGUID = bytes.Clone(m.ManagedSystemGUID[:])
+		return w.keys(m.ManagedSystemRandomNumber[:])
 	case types.PayloadTypeRAKPMessage4:
 		m := rmcpplus.RAKPMessage4{AuthAlg: w.auth}
 		w.live = m.Unpack(s.SessionPayload) == nil
+		if w.live && w.keyed() {
+			w.vouch(&m, b)
+		}
 		return w.live
 	}
 	return false
@@ -177,7 +191,13 @@ func (w *wire) accept20(s *types.Session20, b []byte) bool {
 // are too, and go-ipmi says so when it checks the message that is being let through.
 func (w *wire) keys(bmcRnd []byte) bool {
 	var err error
-	_, w.k1, w.k2, err = crypto.DeriveSessionKeys(w.auth, w.consoleRnd, bmcRnd, w.role, w.user, crypto.PadPassword20([]byte(w.password)))
+	if w.ours, err = w.derive(bmcRnd, crypto.PadPassword20([]byte(w.password))); err != nil {
+		return false
+	}
+	w.theirs = w.ours
+	if w.keyed() {
+		w.theirs, err = w.derive(bmcRnd, crypto.PadPassword20(w.kg))
+	}
 	return err == nil
 }
 
@@ -193,7 +213,7 @@ func (w *wire) signed(s *types.Session20, b []byte) bool {
 	if len(b) < end+pad+2+n {
 		return false
 	}
-	code, err := crypto.SessionIntegrityAuthCode(w.integrity, b[:end+pad+2], w.k1, w.password)
+	code, err := crypto.SessionIntegrityAuthCode(w.integrity, b[:end+pad+2], w.theirs.k1, w.password)
 	if err != nil || !hmac.Equal(code, b[end+pad+2:end+pad+2+n]) {
 		return false
 	}
@@ -201,7 +221,7 @@ func (w *wire) signed(s *types.Session20, b []byte) bool {
 	if w.seen[string(code)] {
 		return false
 	}
-	plain, err := crypto.DecryptAESPayload(s.SessionPayload, w.k2)
+	plain, err := crypto.DecryptAESPayload(s.SessionPayload, w.theirs.k2)
 	if err != nil || len(plain) < shortest {
 		return false
 	}

@@ -17,6 +17,8 @@ type comparison struct {
 	args  []string
 	// file makes a misfortune of the simulator's machine, with this content.
 	file, content string
+	// key is a Kg key that is set on the BMC.
+	key string
 }
 
 var comparisons = []comparison{
@@ -55,7 +57,10 @@ var comparisons = []comparison{
 	{name: "operator", on: true, lines: []string{"action=off", "privlvl=operator"}},
 	{name: "user may not", on: true, lines: []string{"action=off", "privlvl=user", "power_timeout=1"}},
 	{name: "cipher 2", on: true, lines: []string{"action=status", "cipher=2"}},
-	{name: "kg", on: true, lines: []string{"action=status", "hexadecimal_kg=31"}},
+	{name: "kg", on: true, lines: []string{"action=reboot", "hexadecimal_kg=6b65792e6f662e626d63"}, key: "key.of.bmc"},
+	{name: "kg, not given", on: true, lines: []string{"action=off", "power_timeout=1"}, key: "key.of.bmc"},
+	{name: "kg, another", on: true, lines: []string{"action=off", "hexadecimal_kg=3132", "power_timeout=1"}, key: "key.of.bmc"},
+	{name: "kg, not set", on: true, lines: []string{"action=off", "hexadecimal_kg=3132", "power_timeout=1"}},
 	{name: "password script", on: true, lines: []string{"action=off", "password=", "password_script=echo " + password}},
 	{name: "sudo is ignored", on: true, lines: []string{"action=status", "ipmitool_path=/usr/bin/ipmitool", "shell_timeout=9", "login_timeout=9"}},
 	{name: "short options", on: true, args: strings.Fields("-a 127.0.0.1 -u PORT -l " + login + " -p " + password + " -P -C 3 -o off")},
@@ -108,7 +113,7 @@ func TestSameAsTheOriginal(t *testing.T) {
 	for _, c := range comparisons {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			s := startSimulator(t)
+			s := startKeyed(t, c.key)
 			theirs := seen(t, s, original, c)
 			ours := seen(t, s, agent, c)
 			deviates := slices.ContainsFunc(deviations, func(d deviation) bool { return d.name == c.name })

@@ -168,7 +168,7 @@ func TestValidate(t *testing.T) {
 	if out, err := validate("ip=192.0.2.1", "username=x", "password=y", "lanplus=1"); err != nil || !strings.Contains(out, "succeeded") {
 		t.Errorf("%v: %s", err, out)
 	}
-	for _, bad := range [][]string{{"username=x"}, {"ip=192.0.2.1", "cipher=0"}, {"ip=192.0.2.1", "method=hammer"}, {"ip=192.0.2.1", "hexadecimal_kg=00"}} {
+	for _, bad := range [][]string{{"username=x"}, {"ip=192.0.2.1", "cipher=0"}, {"ip=192.0.2.1", "method=hammer"}, {"ip=192.0.2.1", "hexadecimal_kg=xyz"}, {"ip=192.0.2.1", "target=0x24"}} {
 		if out, err := validate(bad...); err == nil {
 			t.Errorf("%q passes: %s", bad, out)
 		}

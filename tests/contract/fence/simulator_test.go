@@ -3,6 +3,7 @@ package fence
 import (
 	"bytes"
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
@@ -29,6 +30,8 @@ type simulator struct {
 	dir  string
 	port int
 	cmd  *exec.Cmd
+	// kg is the BMC's own key in hexadecimal digits, "" for none.
+	kg string
 }
 
 // chassis is the program that the simulator asks and orders. Each order is written down. The file
@@ -53,10 +56,17 @@ esac
 const emulation = "mc_setbmc 0x20\nmc_add 0x20 0 no-device-sdrs 0x23 9 8 0x9f 0x1291 0xf02\nmc_enable 0x20\n"
 
 // startSimulator starts one whose machine is on.
-func startSimulator(t testing.TB) *simulator {
+func startSimulator(t testing.TB) *simulator { return startKeyed(t, "") }
+
+// startKeyed starts one with a Kg key.
+func startKeyed(t testing.TB, key string) *simulator {
 	t.Helper()
 	port := 9000 + int(ports.Add(1))
-	s := &simulator{t: t, dir: filepath.Join(work, fmt.Sprintf("bmc%d", port)), port: port}
+	s := &simulator{t: t, dir: filepath.Join(work, fmt.Sprintf("bmc%d", port)), port: port, kg: hex.EncodeToString([]byte(key))}
+	keyLine := ""
+	if key != "" {
+		keyLine = fmt.Sprintf("bmc_key %q", key)
+	}
 	lan := fmt.Sprintf(`name "bmc%d"
 set_working_mc 0x20
   startlan 1
@@ -67,11 +77,12 @@ set_working_mc 0x20
     allowed_auths_operator md5 straight
     allowed_auths_admin md5 straight
     guid a123456789abcdefa123456789abcdef
+    %s
   endlan
   chassis_control "%s/chassis 0x20"
   user 1 true "" "unused" user 10 none md5 straight
   user 2 true "%s" "%s" admin 10 md5 straight
-`, port, port, s.dir, login, password)
+`, port, port, keyLine, s.dir, login, password)
 	for name, text := range map[string]string{
 		"lan.conf": lan, "sim.emu": emulation, "chassis": fmt.Sprintf(chassis, s.dir), "power": "1\n", "orders": "",
 	} {
@@ -118,7 +129,7 @@ func (s *simulator) start() {
 	if err := s.cmd.Start(); err != nil {
 		s.t.Fatal(err)
 	}
-	for range 100 {
+	for start := time.Now(); time.Since(start) < 10*time.Second; {
 		if strings.Contains(s.ipmitool("chassis", "power", "status"), "Chassis Power is") {
 			return
 		}
@@ -140,6 +151,9 @@ func (s *simulator) ipmitool(args ...string) string {
 	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
 	defer cancel()
 	base := []string{"-I", "lanplus", "-C", "3", "-H", "127.0.0.1", "-p", fmt.Sprint(s.port), "-U", login, "-P", password, "-N", "1", "-R", "1"}
+	if s.kg != "" {
+		base = append(base, "-y", s.kg)
+	}
 	out, _ := exec.CommandContext(ctx, "ipmitool", append(base, args...)...).CombinedOutput()
 	return string(out)
 }
