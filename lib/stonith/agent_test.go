@@ -39,6 +39,8 @@ type bmc struct {
 	pending   map[string]time.Time
 	target    map[string]State
 	closed    int
+	// comesBack is how long after off a machine that was cycled is on again.
+	comesBack time.Duration
 	// noCycle accepts a cycle and does nothing.
 	noCycle bool
 }
@@ -67,6 +69,9 @@ func (b *bmc) settle(plug string) {
 		delete(b.pending, plug)
 		if b.state[plug] == Off {
 			b.offAt = at
+			if b.comesBack > 0 {
+				b.target[plug], b.pending[plug] = On, at.Add(b.comesBack)
+			}
 		}
 	}
 }
@@ -133,11 +138,7 @@ func (f full) Cycle(ctx context.Context, plug string) error {
 	if err := f.order("cycle", plug, Off, f.offAfter); err != nil {
 		return err
 	}
-	go func() {
-		_ = rest(context.Background(), f.offAfter+time.Second)
-		f.settle(plug)
-		f.target[plug], f.pending[plug] = On, time.Now()
-	}()
+	f.comesBack = time.Second
 	return nil
 }
 
