@@ -80,6 +80,9 @@ func (c config) replicates() bool { return c.mode == modeAsync || c.mode == mode
 // standbyOnly is a server that follows a primary elsewhere and is never promoted.
 func (c config) standbyOnly() bool { return c.mode == modeSlave }
 
+// monitorApart reports whether monitors use a role of their own.
+func (c config) monitorApart() bool { return c.monitorUser != "" && c.monitorUser != c.dba }
+
 func (c config) recoveryFile() string { return filepath.Join(c.tmpdir, fileRecovery) }
 func (c config) repModeFile() string  { return filepath.Join(c.tmpdir, fileRepMode) }
 func (c config) lockFile() string     { return filepath.Join(c.tmpdir, fileLock) }

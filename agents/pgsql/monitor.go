@@ -239,6 +239,16 @@ func (a *agent) monitorPrimary(ctx context.Context, conn *pg.Conn, st pg.Status)
 func (a *agent) lead(ctx context.Context, conn *pg.Conn, st pg.Status) error {
 	limited, cancel := context.WithTimeout(ctx, min(roundLimit, a.call.Timeout/2))
 	defer cancel()
+	if a.conf.monitorApart() {
+		// The monitoring role may not see the standbys' state, and what it cannot
+		// see must not look like a standby that is gone.
+		owner, err := a.owner(limited)
+		if err != nil {
+			return a.leadFailed(err)
+		}
+		defer owner.Close()
+		conn = owner
+	}
 	r := &round{status: st}
 	if err := a.look(limited, conn, r); err != nil {
 		return a.leadFailed(err)
@@ -269,6 +279,8 @@ func (a *agent) lead(ctx context.Context, conn *pg.Conn, st pg.Status) error {
 	a.keepSlots(ctx, r)
 	if d.Reason != "" {
 		a.log.Warn(d.Reason)
+	} else if d.Verdict == replication.Done && a.conf.monitorApart() {
+		a.storeSteady(st)
 	} else if d.Verdict == replication.Done {
 		a.storeSteady(r.status)
 	}

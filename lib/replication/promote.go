@@ -13,7 +13,8 @@ import (
 // before the server leaves recovery.
 func Promote(o Observation) Decision {
 	if p := o.Promoted; p != "" && p != o.Self && o.Peers[p].Presence == Online {
-		return no("not promoted: %s is the primary; demote it first, or move the role with 'pcs resource move'", p)
+		// Waiting, because our copy may only be late by a demotion just done.
+		return wait(fmt.Sprintf("not promoted: %s is the primary; demote it first, or move the role with 'pcs resource move'", p))
 	}
 	if o.Claimed == 0 || o.Claimed != o.Record.Epoch || o.Record.Primary != o.Self {
 		if d := o.right(); d.Verdict != Done {
