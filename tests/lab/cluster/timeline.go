@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"pgrex/lib/replication"
 )
 
 // LogLine is a line of a node's Pacemaker log, with its time in milliseconds.
@@ -54,22 +56,29 @@ func parseLogLine(s string, near time.Time) (LogLine, bool) {
 	return LogLine{At: at, Node: node, Daemon: strings.TrimSpace(daemon), Text: strings.TrimSpace(text)}, true
 }
 
-// WithdrawnAt is when a node's own copy of the cluster's memory first said,
-// after a time, that the node may not be promoted.
+// WithdrawnAt is when a node's own copy of the cluster's memory first held, after
+// a time, a record that does not entitle it: the proof on which commits may go on
+// without it. Its score alone would prove nothing.
 func (c *Cluster) WithdrawnAt(node string, since time.Time) (time.Time, error) {
 	lines, err := c.LogSince(node, since)
 	if err != nil {
 		return time.Time{}, err
 	}
-	id := strings.TrimPrefix(node, "n")
-	name := fmt.Sprintf("status-%s-master-%s", id, ResourcePgsql)
 	for _, l := range lines {
-		if l.Daemon != "pacemaker-based" || !strings.Contains(l.Text, name) {
-			continue
-		}
-		if strings.Contains(l.Text, "-INFINITY") || strings.Contains(l.Text, " -- ") {
+		if r, ok := recordWritten(l); ok && !r.Entitles(node) {
 			return l.At, nil
 		}
 	}
-	return time.Time{}, fmt.Errorf("the log of %s shows no withdrawal of its right to be promoted", node)
+	return time.Time{}, fmt.Errorf("the log of %s shows no record that takes its right away", node)
+}
+
+// recordWritten is the record that a line of the CIB daemon's log says was written.
+func recordWritten(l LogLine) (replication.Record, bool) {
+	if l.Daemon != "pacemaker-based" || !strings.Contains(l.Text, "-"+ResourcePgsql+"-record") {
+		return replication.Record{}, false
+	}
+	_, value, found := strings.Cut(l.Text, "epoch=")
+	value, _, _ = strings.Cut(value, `"`)
+	r, err := replication.ParseRecord("epoch=" + value)
+	return r, found && err == nil
 }
