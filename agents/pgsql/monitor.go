@@ -323,7 +323,11 @@ func (a *agent) monitorStandby(ctx context.Context, conn *pg.Conn, st pg.Status)
 		a.storeSteady(st)
 		return nil
 	case a.promoted() == "":
-		return a.electAlone(ctx, conn, r)
+		if err := a.electAlone(ctx, conn, r); err != nil {
+			// The standby is well; it is the cluster's memory that is not.
+			a.log.Error("not taken part in the election; the next monitor tries again", "error", err)
+		}
+		return nil
 	}
 	return a.notStreaming(ctx, conn, st)
 }
