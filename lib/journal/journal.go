@@ -18,6 +18,8 @@ type Config struct {
 	// Stderr gets the lines of at least StderrLevel; nil means none.
 	Stderr      io.Writer
 	StderrLevel slog.Level
+	// Layout is the form of the time on standard error and in the debug file; "" means FenceLayout.
+	Layout string
 	// Tag names the program and what it works on, "fence_ipmi"; PID stands behind it.
 	Tag string
 	PID int
@@ -30,6 +32,13 @@ type Config struct {
 	// Now stamps the lines.
 	Now func() time.Time
 }
+
+// The forms of a time. Both have milliseconds; the fence agents' has a comma before them, which log
+// searches know.
+const (
+	ClusterLayout = "Jan _2 15:04:05.000"
+	FenceLayout   = "2006-01-02 15:04:05,000"
+)
 
 // Journal writes lines to all its destinations. It may be used by several goroutines.
 type Journal struct {
@@ -65,6 +74,9 @@ func New(cfg Config) *Journal {
 		return ""
 	}
 	j := &Journal{cfg: cfg, tag: fmt.Sprintf("%s[%d]", cfg.Tag, cfg.PID), mask: strings.NewReplacer()}
+	if cfg.Layout == "" {
+		j.cfg.Layout = FenceLayout
+	}
 	facility := env("HA_LOGFACILITY", "HA_logfacility", "PCMK_logfacility")
 	if facility == "none" {
 		j.cfg.Syslog = ""
@@ -135,15 +147,25 @@ func (j *Journal) Fixed(text string) {
 	j.write(slog.LevelError, text)
 }
 
+// Reason writes a line that somebody reads from standard error alone, such as the exit reason that
+// Pacemaker shows, behind the prefix by which it is found.
+func (j *Journal) Reason(prefix, msg string) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.cfg.Stderr != nil {
+		_, _ = io.WriteString(j.cfg.Stderr, prefix+OneLine(j.mask.Replace(msg))+"\n")
+	}
+}
+
 func (j *Journal) line(level slog.Level, msg string) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.write(level, oneLine(j.mask.Replace(msg)))
+	j.write(level, OneLine(j.mask.Replace(msg)))
 }
 
 func (j *Journal) write(level slog.Level, msg string) {
 	now := j.cfg.Now()
-	full := fmt.Sprintf("%s %s: %s\n", stamp(now), levelName(level), msg)
+	full := fmt.Sprintf("%s %s: %s\n", now.Format(j.cfg.Layout), levelName(level), msg)
 	if j.cfg.Stderr != nil && level >= j.cfg.StderrLevel {
 		_, _ = io.WriteString(j.cfg.Stderr, full)
 	}
@@ -154,12 +176,7 @@ func (j *Journal) write(level slog.Level, msg string) {
 		return
 	}
 	j.toSyslog(now, level, msg)
-	j.toFile(fmt.Sprintf("%s %s: %s: %s\n", now.Format("Jan _2 15:04:05.000"), j.tag, levelName(level), msg))
-}
-
-// stamp is the form that fence agents have always used, and that log searches know.
-func stamp(t time.Time) string {
-	return strings.Replace(t.Format("2006-01-02 15:04:05.000"), ".", ",", 1)
+	j.toFile(fmt.Sprintf("%s %s: %s: %s\n", now.Format(ClusterLayout), j.tag, levelName(level), msg))
 }
 
 // toSyslog speaks the local protocol by hand: log/syslog knows no deadline.
@@ -222,6 +239,6 @@ func severity(l slog.Level) int {
 }
 
 // oneLine joins the lines of a message, so that no part of it can pass for a line of its own.
-func oneLine(s string) string {
+func OneLine(s string) string {
 	return strings.Join(strings.FieldsFunc(s, func(r rune) bool { return r == '\n' || r == '\r' || r == 0 }), "; ")
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"pgrex/lib/journal"
 	"pgrex/lib/meta"
 )
 
@@ -104,7 +105,7 @@ func NewCall(a meta.Agent, action string, lookup func(string) (string, bool), lo
 	values, errs := a.Parse(func(name string) (string, bool) { return lookup(paramPrefix + name) })
 	c.Params = values
 	if err := errors.Join(errs...); err != nil {
-		c.ParamErr = &Error{Code: ErrConfigured, Reason: oneLine(err.Error()), Err: err}
+		c.ParamErr = &Error{Code: ErrConfigured, Reason: journal.OneLine(err.Error()), Err: err}
 	}
 	return c
 }

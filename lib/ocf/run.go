@@ -17,6 +17,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"pgrex/lib/journal"
 	"pgrex/lib/meta"
 )
 
@@ -197,7 +198,9 @@ func (a Agent) act(ctx context.Context, p Process, action string) Code {
 			secrets = append(secrets, call.Params[param.Name])
 		}
 	}
-	log, out := newLogger(p, a.Meta.Name+"("+call.Instance+")", secrets)
+	out := newJournal(p, a.Meta.Name+"("+call.Instance+")", secrets)
+	defer out.Close()
+	log := out.Logger()
 	call.Log = log
 
 	late := fmt.Errorf("%s did not end within %s, a little less than the %s that the cluster allows: %w",
@@ -218,14 +221,14 @@ func (a Agent) act(ctx context.Context, p Process, action string) Code {
 	if !ok || prefix == "" {
 		prefix = "ocf-exit-reason:"
 	}
-	text := oneLine(err.Error())
+	text := journal.OneLine(err.Error())
 	switch code {
 	case OK, NotRunning, RunningPromoted, Degraded, DegradedPromoted:
 		log.Warn(text)
 	default:
 		log.Error(text, "action", action, "code", int(code))
 	}
-	out.reason(prefix, text)
+	out.Reason(prefix, text)
 	return code
 }
 
