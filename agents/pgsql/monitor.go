@@ -264,8 +264,10 @@ func (a *agent) lead(ctx context.Context, conn *pg.Conn, st pg.Status) error {
 	if err := a.adoptFiles(); err != nil {
 		return a.leadFailed(err)
 	}
-	if problem, err := a.commitDefault(limited); err == nil && problem != "" && a.conf.mode == modeSync {
-		r.names, r.unprotected = nil, problem
+	if a.conf.mode == modeSync {
+		if problem, err := a.commitDefault(limited); err == nil && problem != "" {
+			r.names, r.unprotected = nil, problem
+		}
 	}
 	d, err := a.pursue(limited, conn, r, replication.Standbys)
 	if err != nil {

@@ -261,9 +261,7 @@ func (a *agent) setSync(ctx context.Context, conn *pg.Conn, names []string) erro
 
 // commitDefault finds a synchronous_commit by which no commit waits.
 func (a *agent) commitDefault(ctx context.Context) (problem string, err error) {
-	s := *a.server
-	s.DBUser, s.Password = "", ""
-	v, err := s.CommitDefault(ctx)
+	v, err := a.asOwner().CommitDefault(ctx)
 	if err == nil && (v == "off" || v == "local") {
 		problem = "no standby is entitled to succeed: synchronous_commit is " + v + " by default, so commits do not wait; set it to on"
 	}

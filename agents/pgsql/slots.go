@@ -9,9 +9,14 @@ import (
 // owner is a session as the server's owner, for what the monitoring role may not
 // do: slots, ending other sessions.
 func (a *agent) owner(ctx context.Context) (*pg.Conn, error) {
+	return a.asOwner().Connect(ctx)
+}
+
+// asOwner is the server as its owner reaches it.
+func (a *agent) asOwner() *pg.Server {
 	s := *a.server
 	s.DBUser, s.Password = "", ""
-	return s.Connect(ctx)
+	return &s
 }
 
 // makeSlots creates a physical slot for every other node on a primary, so that
