@@ -66,18 +66,11 @@ func killedInPromote(ctx context.Context, r *Run) error {
 }
 
 func killedInDemote(ctx context.Context, r *Run) error {
-	p, s, err := r.Pair(ctx)
+	was, err := r.before(ctx)
 	if err != nil {
 		return err
 	}
-	tl, err := r.timeline(ctx, p)
-	if err != nil {
-		return err
-	}
-	boots, err := r.boots(ctx, p)
-	if err != nil {
-		return err
-	}
+	p, s := was.primary, was.standby
 	r.Begin("node standby " + p)
 	c := r.killInAction(ctx, p, "demote")
 	if err := r.Pcs(ctx, s, "node", "standby", p); err != nil {
@@ -87,10 +80,10 @@ func killedInDemote(ctx context.Context, r *Run) error {
 	if err := r.Must(k.e, k.err); err != nil {
 		return err
 	}
-	if err := r.fenced(ctx, p, boots, time.Minute); err != nil {
+	if err := r.fenced(ctx, was, p); err != nil {
 		return fmt.Errorf("a failed demote must be fenced: %w", err)
 	}
-	if err := r.failover(ctx, s, tl, time.Minute); err != nil {
+	if err := r.failover(ctx, s, was.timeline, time.Minute); err != nil {
 		return err
 	}
 	return r.Pcs(ctx, s, "node", "unstandby", p)

@@ -39,10 +39,9 @@ func (r *Run) bootsWithCluster(ctx context.Context, node string, yes bool) error
 	return err
 }
 
-// startsAlone starts the cluster on a node, tells it that the others are down,
-// and shows that it does not become primary.
-func (r *Run) startsAlone(ctx context.Context, node, missing string) error {
-	begin := time.Now()
+// startUnblocked starts the cluster on a lone node and tells it, as an operator
+// would, that its peers are down for sure.
+func (r *Run) startUnblocked(ctx context.Context, node string) error {
 	if err := r.StartNode(ctx, node); err != nil {
 		return err
 	}
@@ -50,11 +49,19 @@ func (r *Run) startsAlone(ctx context.Context, node, missing string) error {
 	if err != nil {
 		return err
 	}
-	if _, err := r.Sh(ctx, node, unblock); err != nil {
+	_, err = r.Sh(ctx, node, "corosync-cmapctl -s quorum.cancel_wait_for_all u8 1")
+	return err
+}
+
+// startsAlone starts the cluster on a node without the others, and shows that
+// it does not become primary.
+func (r *Run) startsAlone(ctx context.Context, node, missing string) error {
+	begin := time.Now()
+	if err := r.startUnblocked(ctx, node); err != nil {
 		return err
 	}
 	// A server whose WAL may have diverged is not even started.
-	err = r.Wait(ctx, "its server to be a standby, or a reason not to", time.Minute, func(v cluster.View) bool {
+	err := r.Wait(ctx, "its server to be a standby, or a reason not to", time.Minute, func(v cluster.View) bool {
 		return v.Quorate && (contains(v.On(cluster.ResourcePgsql, "Unpromoted"), node) || len(v.Failures) > 0)
 	})
 	if err != nil {
@@ -116,18 +123,11 @@ func wrongNodeAlone(ctx context.Context, r *Run) error {
 }
 
 func oldPrimaryAlone(ctx context.Context, r *Run) error {
-	p, s, err := r.Pair(ctx)
+	was, err := r.before(ctx)
 	if err != nil {
 		return err
 	}
-	tl, err := r.timeline(ctx, p)
-	if err != nil {
-		return err
-	}
-	boots, err := r.boots(ctx, p)
-	if err != nil {
-		return err
-	}
+	p, s := was.primary, was.standby
 	for _, n := range []string{p, s} {
 		if err := r.bootsWithCluster(ctx, n, false); err != nil {
 			return err
@@ -136,10 +136,10 @@ func oldPrimaryAlone(ctx context.Context, r *Run) error {
 	if err := r.Must(fault.PowerOff(ctx, r.Site, p)); err != nil {
 		return err
 	}
-	if err := r.fenced(ctx, p, boots, time.Minute); err != nil {
+	if err := r.fenced(ctx, was, p); err != nil {
 		return err
 	}
-	if err := r.failover(ctx, s, tl, time.Minute); err != nil {
+	if err := r.failover(ctx, s, was.timeline, time.Minute); err != nil {
 		return err
 	}
 	if ps, err := fault.Find(r.Site, p, fault.Daemon("corosync")); err != nil || len(ps) != 0 {

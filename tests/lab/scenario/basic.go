@@ -73,18 +73,14 @@ func (r *Run) failover(ctx context.Context, to, oldTimeline string, within time.
 }
 
 func postmasterKilled(ctx context.Context, r *Run) error {
-	p, s, err := r.Pair(ctx)
+	was, err := r.before(ctx)
 	if err != nil {
 		return err
 	}
-	tl, err := r.timeline(ctx, p)
-	if err != nil {
+	if err := r.Kill(ctx, was.primary, "postmaster", fault.Postmaster); err != nil {
 		return err
 	}
-	if err := r.Kill(ctx, p, "postmaster", fault.Postmaster); err != nil {
-		return err
-	}
-	return r.failover(ctx, s, tl, time.Minute)
+	return r.failover(ctx, was.standby, was.timeline, time.Minute)
 }
 
 // busyBackend keeps a processor busy inside a transaction that has written, so
@@ -93,14 +89,11 @@ const busyBackend = `runuser -u postgres -- psql -XAtqd app -c "begin; insert in
 do \$\$ declare x bigint := 0; begin loop x := (x + 1) % 7; end loop; end \$\$; commit"`
 
 func postmasterKilledBusy(ctx context.Context, r *Run) error {
-	p, s, err := r.Pair(ctx)
+	was, err := r.before(ctx)
 	if err != nil {
 		return err
 	}
-	tl, err := r.timeline(ctx, p)
-	if err != nil {
-		return err
-	}
+	p, s := was.primary, was.standby
 	if err := r.Background(ctx, p, busyBackend); err != nil {
 		return err
 	}
@@ -123,7 +116,7 @@ func postmasterKilledBusy(ctx context.Context, r *Run) error {
 		return errors.New("the fault did not happen: the busy backend died with its postmaster")
 	}
 	r.Log("living on without postmaster: %v", ps[0])
-	if err := r.failover(ctx, s, tl, time.Minute); err != nil {
+	if err := r.failover(ctx, s, was.timeline, time.Minute); err != nil {
 		return err
 	}
 	// Demote and stop came before promote: nothing of the old server may be
@@ -156,25 +149,18 @@ func standbyKilled(ctx context.Context, r *Run) error {
 	if err := r.WaitSync(ctx, s, time.Minute); err != nil {
 		return err
 	}
-	v, err := r.View(ctx)
-	if err == nil && v.Primary() != p {
-		err = fmt.Errorf("the primary moved from %s to %s though it was healthy", p, v.Primary())
-	}
-	return err
+	return r.stillPrimary(ctx, p)
 }
 
 // holdUpReplay reads a table and keeps the transaction open.
 const holdUpReplay = `runuser -u postgres -- psql -XAtqd app -c "begin isolation level repeatable read; select count(*) from held; select pg_sleep(600)"`
 
 func standbyLongQuery(ctx context.Context, r *Run) error {
-	p, s, err := r.Pair(ctx)
+	was, err := r.before(ctx)
 	if err != nil {
 		return err
 	}
-	tl, err := r.timeline(ctx, p)
-	if err != nil {
-		return err
-	}
+	p, s := was.primary, was.standby
 	psql := "runuser -u postgres -- psql -XAtqd app -c "
 	if _, err := r.Sh(ctx, p, psql+`"create table if not exists held as select 1 as x"`); err != nil {
 		return err
@@ -207,7 +193,7 @@ func standbyLongQuery(ctx context.Context, r *Run) error {
 	if err := r.Kill(ctx, p, "postmaster", fault.Postmaster); err != nil {
 		return err
 	}
-	return r.failover(ctx, s, tl, time.Minute)
+	return r.failover(ctx, s, was.timeline, time.Minute)
 }
 
 // stopAll stops both nodes, the primary last, and shows that nothing runs.
@@ -249,15 +235,8 @@ func coldStart(ctx context.Context, r *Run) error {
 	if err := r.WaitHealthy(ctx, 90*time.Second); err != nil {
 		return err
 	}
-	v, err := r.View(ctx)
-	if err == nil && v.Primary() != p {
-		err = fmt.Errorf("%s was the last primary, but %s was promoted", p, v.Primary())
-	}
-	return err
+	return r.stillPrimary(ctx, p)
 }
-
-// unblock tells a lone node that its peers are down for sure.
-const unblock = "corosync-cmapctl -s quorum.cancel_wait_for_all u8 1"
 
 func coldStartOne(ctx context.Context, r *Run) error {
 	p, s, err := r.Pair(ctx)
@@ -270,14 +249,7 @@ func coldStartOne(ctx context.Context, r *Run) error {
 	if err := r.Power(ctx, s, false); err != nil {
 		return err
 	}
-	if err := r.StartNode(ctx, p); err != nil {
-		return err
-	}
-	err = r.Wait(ctx, "a cluster without quorum", 20*time.Second, func(v cluster.View) bool { return v.DC == p && !v.Quorate })
-	if err != nil {
-		return err
-	}
-	if _, err := r.Sh(ctx, p, unblock); err != nil {
+	if err := r.startUnblocked(ctx, p); err != nil {
 		return err
 	}
 	if err := r.WaitPrimary(ctx, p, time.Minute); err != nil {

@@ -7,6 +7,7 @@ import (
 
 	"pgrex/tests/lab/cluster"
 	"pgrex/tests/lab/fault"
+	"pgrex/tests/lab/site"
 )
 
 func power() []Scenario {
@@ -44,11 +45,11 @@ func power() []Scenario {
 	}
 }
 
-// fencedBy waits until the cluster has fenced a node.
-func (r *Run) fenced(ctx context.Context, node string, boots int, within time.Duration) error {
-	err := r.Wait(ctx, node+" to be fenced", within, func(v cluster.View) bool {
+// fenced waits until the cluster has fenced a node.
+func (r *Run) fenced(ctx context.Context, was before, node string) error {
+	err := r.Wait(ctx, node+" to be fenced", time.Minute, func(v cluster.View) bool {
 		n, err := r.Node(ctx, node)
-		if err != nil || n.Boots <= boots {
+		if err != nil || n.Boots <= was.boots[node] {
 			return false
 		}
 		for _, f := range v.Fencing {
@@ -64,56 +65,54 @@ func (r *Run) fenced(ctx context.Context, node string, boots int, within time.Du
 	return err
 }
 
-func (r *Run) boots(ctx context.Context, node string) (int, error) {
+// notFenced shows that a node has run on all the time.
+func (r *Run) notFenced(ctx context.Context, was before, node string) error {
 	n, err := r.Node(ctx, node)
-	return n.Boots, err
+	if err == nil && n.Boots != was.boots[node] {
+		err = fmt.Errorf("%s was fenced without need", node)
+	}
+	return err
+}
+
+// primaryFenced breaks the primary's node in a way that only fencing ends, and
+// expects the standby to serve after it.
+func (r *Run) primaryFenced(ctx context.Context, breaks func(context.Context, *site.Site, string) (fault.Evidence, error)) error {
+	was, err := r.before(ctx)
+	if err != nil {
+		return err
+	}
+	if err := r.Must(breaks(ctx, r.Site, was.primary)); err != nil {
+		return err
+	}
+	if err := r.fenced(ctx, was, was.primary); err != nil {
+		return err
+	}
+	return r.failover(ctx, was.standby, was.timeline, time.Minute)
 }
 
 func primaryPowerLoss(ctx context.Context, r *Run) error {
-	p, s, err := r.Pair(ctx)
-	if err != nil {
-		return err
-	}
-	tl, err := r.timeline(ctx, p)
-	if err != nil {
-		return err
-	}
-	boots, err := r.boots(ctx, p)
-	if err != nil {
-		return err
-	}
-	if err := r.Must(fault.PowerOff(ctx, r.Site, p)); err != nil {
-		return err
-	}
-	if err := r.fenced(ctx, p, boots, time.Minute); err != nil {
-		return err
-	}
-	return r.failover(ctx, s, tl, time.Minute)
+	return r.primaryFenced(ctx, fault.PowerOff)
+}
+
+func primaryFrozen(ctx context.Context, r *Run) error {
+	return r.primaryFenced(ctx, fault.Freeze)
 }
 
 func standbyPowerLoss(ctx context.Context, r *Run) error {
-	p, s, err := r.Pair(ctx)
+	was, err := r.before(ctx)
 	if err != nil {
 		return err
 	}
-	boots, err := r.boots(ctx, s)
-	if err != nil {
+	if err := r.Must(fault.PowerOff(ctx, r.Site, was.standby)); err != nil {
 		return err
 	}
-	if err := r.Must(fault.PowerOff(ctx, r.Site, s)); err != nil {
-		return err
-	}
-	if err := r.fenced(ctx, s, boots, time.Minute); err != nil {
+	if err := r.fenced(ctx, was, was.standby); err != nil {
 		return err
 	}
 	if err := r.WaitCommits(ctx, time.Minute); err != nil {
 		return err
 	}
-	v, err := r.View(ctx)
-	if err == nil && v.Primary() != p {
-		err = fmt.Errorf("the primary moved from %s to %s though it was healthy", p, v.Primary())
-	}
-	return err
+	return r.stillPrimary(ctx, was.primary)
 }
 
 func bothPowerLoss(ctx context.Context, r *Run) error {
@@ -144,28 +143,6 @@ func bothPowerLoss(ctx context.Context, r *Run) error {
 		}
 	}
 	return r.WaitHealthy(ctx, 2*time.Minute)
-}
-
-func primaryFrozen(ctx context.Context, r *Run) error {
-	p, s, err := r.Pair(ctx)
-	if err != nil {
-		return err
-	}
-	tl, err := r.timeline(ctx, p)
-	if err != nil {
-		return err
-	}
-	boots, err := r.boots(ctx, p)
-	if err != nil {
-		return err
-	}
-	if err := r.Must(fault.Freeze(ctx, r.Site, p)); err != nil {
-		return err
-	}
-	if err := r.fenced(ctx, p, boots, time.Minute); err != nil {
-		return err
-	}
-	return r.failover(ctx, s, tl, time.Minute)
 }
 
 // diskForgets shows that --disk=loop is worth its name.

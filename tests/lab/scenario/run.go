@@ -92,6 +92,38 @@ func (r *Run) Pair(ctx context.Context) (primary, standby string, err error) {
 	return p, s[0], nil
 }
 
+// before is a healthy pair as its scenario found it: what it is compared with.
+type before struct {
+	primary, standby string
+	timeline         string         // that the primary writes
+	boots            map[string]int // of each node
+}
+
+func (r *Run) before(ctx context.Context) (before, error) {
+	b := before{boots: map[string]int{}}
+	var err error
+	if b.primary, b.standby, err = r.Pair(ctx); err != nil {
+		return b, err
+	}
+	if b.timeline, err = r.timeline(ctx, b.primary); err != nil {
+		return b, err
+	}
+	st, err := r.Room(ctx)
+	for _, n := range st.Nodes {
+		b.boots[n.Name] = n.Boots
+	}
+	return b, err
+}
+
+// stillPrimary shows that the primary is the one it was, or has to be.
+func (r *Run) stillPrimary(ctx context.Context, node string) error {
+	v, err := r.View(ctx)
+	if err == nil && v.Primary() != node {
+		err = fmt.Errorf("the primary is %q, not %s; the cluster says: %s", v.Primary(), node, v.Line())
+	}
+	return err
+}
+
 // WaitPrimary waits until a node is the primary.
 func (r *Run) WaitPrimary(ctx context.Context, node string, within time.Duration) error {
 	return r.Wait(ctx, node+" to be primary", within, func(v cluster.View) bool { return v.Primary() == node })

@@ -39,14 +39,11 @@ func upkeep() []Scenario {
 }
 
 func maintenanceRestart(ctx context.Context, r *Run) error {
-	p, s, err := r.Pair(ctx)
+	was, err := r.before(ctx)
 	if err != nil {
 		return err
 	}
-	tl, err := r.timeline(ctx, p)
-	if err != nil {
-		return err
-	}
+	p, s := was.primary, was.standby
 	if err := r.Pcs(ctx, p, "property", "set", "maintenance-mode=true"); err != nil {
 		return err
 	}
@@ -84,8 +81,8 @@ func maintenanceRestart(ctx context.Context, r *Run) error {
 		return err
 	}
 	now, err := r.timeline(ctx, p)
-	if err == nil && now != tl {
-		err = fmt.Errorf("timeline %s became %s", tl, now)
+	if err == nil && now != was.timeline {
+		err = fmt.Errorf("timeline %s became %s", was.timeline, now)
 	}
 	if err != nil {
 		return err
@@ -133,11 +130,7 @@ func rollingUpgrade(ctx context.Context, r *Run) error {
 	if err := upgrade(p); err != nil {
 		return err
 	}
-	v, err := r.View(ctx)
-	if err == nil && v.Primary() != s {
-		err = fmt.Errorf("the primary moved from %s to %s", s, v.Primary())
-	}
-	return err
+	return r.stillPrimary(ctx, s)
 }
 
 func crashLoop(ctx context.Context, r *Run) error {
