@@ -1,10 +1,16 @@
 #!/bin/bash
 # Installs what building and testing pgrex needs. Looks for the files first: where everything is
 # there it changes nothing and needs no root.
+#
+#   deps.sh           everything
+#   deps.sh --tools   without Go, for a machine on which nothing is built
 set -euo pipefail
 
+# Where sources:NAME, in the list below, is unpacked.
+cache=/var/cache/pgrex
+
 # What is looked for, then the Debian package that has it (alternatives: Debian 12 | Debian 13),
-# then the package of RHEL and its relatives.
+# then the package of RHEL and its relatives. source:NAME is Debian's source package.
 needs='
 pacemakerd                                          pacemaker                             pacemaker
 crm_resource                                        pacemaker-cli-utils                   pacemaker
@@ -28,6 +34,9 @@ tcpdump                                             tcpdump                     
 strace                                              strace                                strace
 mkfs.ext4                                           e2fsprogs                             e2fsprogs
 ps                                                  procps                                procps-ng
+debootstrap                                         debootstrap                           debootstrap
+/usr/lib/python3*/*-packages/configobj/__init__.py  python3-configobj                     python3-configobj
+/var/cache/pgrex/fence-agents/tests/fence_testing.py source:fence-agents                  source:fence-agents
 /usr/lib/*/faketime/libfaketime.so.1:/usr/lib64/faketime/libfaketime.so.1 libfaketime     libfaketime
 '
 
@@ -57,7 +66,7 @@ missing() { # prints one column of the needs that are not met
 	done <<<"$needs"
 }
 
-if ! command -v go >/dev/null; then
+if [ "${1-}" != --tools ] && ! command -v go >/dev/null; then
 	say "Go is missing. Install Go 1.26 or newer from https://go.dev/dl/ and put it into PATH." >&2
 	exit 1
 fi
@@ -71,14 +80,41 @@ say "missing:" $(missing what)
 if ! command -v apt-get >/dev/null; then
 	say "This script installs packages on Debian only. On RHEL, AlmaLinux or Rocky Linux enable the" >&2
 	say "repository of the High Availability Add-On (highavailability) and run:" >&2
-	say "  dnf install" $(missing rhel | sort -u) >&2
-	say "crmsh, ipmi_sim (OpenIPMI-lanserv) and libfaketime may need EPEL or CodeReady Builder." >&2
+	say "  dnf install" $(missing rhel | grep -v ^source: | sort -u) >&2
+	say "crmsh, ipmi_sim (OpenIPMI-lanserv) and libfaketime may need EPEL or CodeReady Builder. The" >&2
+	say "source of fence-agents belongs into $cache/fence-agents." >&2
 	exit 1
 fi
 if [ "$(id -u)" != 0 ]; then
 	say "Packages have to be installed for this; run it as root." >&2
 	exit 1
 fi
+
+# fetch_source NAME unpacks the original source of a Debian package, checked by apt against Debian's
+# signed index. apt works in a directory of its own: the machine's list of sources stays as it is.
+# The release is always the same, so that tests see the same files everywhere.
+fetch_source() (
+	dir=$(mktemp -d)
+	trap 'rm -rf "$dir"' EXIT
+	cd "$dir"
+	mkdir -p lists/partial archives/partial unpacked
+	mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' | grep -v security | head -n 1 || true)
+	echo "deb-src [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] ${mirror:-http://deb.debian.org/debian} trixie main" >sources
+	cat >apt.conf <<-EOF
+		Dir::Etc::SourceList "$dir/sources";
+		Dir::Etc::SourceParts "-";
+		Dir::State::Lists "$dir/lists";
+		Dir::Cache "$dir";
+		APT::Sandbox::User "root";
+	EOF
+	export APT_CONFIG=$dir/apt.conf
+	apt-get -q update
+	apt-get -q source --download-only --tar-only "$1"
+	tar -xf "$1"_*.orig.tar.* -C unpacked --strip-components=1
+	mkdir -p "$cache"
+	rm -rf "${cache:?}/$1"
+	mv unpacked "$cache/$1"
+)
 
 # Debian starts the services it installs. A cluster and a database must not come up on a machine
 # that is only to test one, so policy-rc.d says no while we install, and is put back afterwards.
@@ -107,7 +143,7 @@ done
 export DEBIAN_FRONTEND=noninteractive
 apt-get -q update
 packages=
-for choice in $(missing debian | sort -u); do
+for choice in $(missing debian | grep -v ^source: | sort -u); do
 	pick=${choice%%|*}
 	for p in ${choice//|/ }; do
 		if apt-cache show "$p" >/dev/null 2>&1; then
@@ -117,7 +153,10 @@ for choice in $(missing debian | sort -u); do
 	done
 	packages="$packages $pick"
 done
-apt-get -q -y install --no-install-recommends $packages
+[ -z "$packages" ] || apt-get -q -y install --no-install-recommends $packages
+for choice in $(missing debian | grep ^source: | sort -u); do
+	fetch_source "${choice#source:}"
+done
 
 if command -v systemctl >/dev/null; then
 	for unit in $fresh; do systemctl -q disable "$unit" 2>/dev/null || true; done
@@ -126,7 +165,7 @@ fi
 # Debian 13 has spread the agents over several packages; what the first round did not bring is taken
 # from the second choice.
 if [ -n "$(missing what)" ]; then
-	for choice in $(missing debian | sort -u); do
+	for choice in $(missing debian | grep -v ^source: | sort -u); do
 		apt-get -q -y install --no-install-recommends "${choice##*|}" || true
 	done
 fi
