@@ -16,7 +16,7 @@ LDFLAGS   := -s -w -X pgrex/lib/meta.version=$(VERSION) -X pgrex/lib/meta.commit
 BUILD     := CGO_ENABLED=0 $(GO) build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)'
 TEST      := CGO_ENABLED=0 $(GO) test -tags $(TAGS) $(TESTFLAGS)
 
-AGENTS := pgsql
+AGENTS := pgsql cloudip
 # A fence agent's program is named fence_X, its directory fence/X.
 FENCES := ipmi azure
 

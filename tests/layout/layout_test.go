@@ -155,6 +155,7 @@ func TestRules(t *testing.T) {
 // binaries are the product's programs; each has a list of the packages it links beside this file.
 var binaries = map[string]string{
 	"pgsql":       "./agents/pgsql",
+	"cloudip":     "./agents/cloudip",
 	"fence_ipmi":  "./fence/ipmi",
 	"fence_azure": "./fence/azure",
 }

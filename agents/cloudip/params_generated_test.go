@@ -1,0 +1,18 @@
+package main
+
+import (
+	"io"
+	"testing"
+
+	"pgrex/lib/meta"
+	"pgrex/lib/meta/metatest"
+)
+
+func TestGenerated(t *testing.T) {
+	a := declaration()
+	metatest.Generated(t, map[string]func(io.Writer) error{
+		"../../metadata/cloudip.xml":         func(w io.Writer) error { return a.WriteXML(w, meta.Plain) },
+		"../../metadata/cloudip.ocf-1.1.xml": func(w io.Writer) error { return a.WriteXML(w, meta.OCF11) },
+		"../../docs/cloudip-parameters.md":   a.WriteMarkdown,
+	})
+}
