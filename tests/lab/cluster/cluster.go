@@ -115,7 +115,7 @@ func (c *Cluster) up(ctx context.Context, o Options, begin time.Time) error {
 			return err
 		}
 		step("cluster online")
-		return nil
+		return c.Keep(ctx)
 	}
 	// The three things a cluster is made of do not need each other.
 	cib := make(chan error, 1)
@@ -137,7 +137,7 @@ func (c *Cluster) up(ctx context.Context, o Options, begin time.Time) error {
 		return err
 	}
 	step("configuration in force")
-	return c.save()
+	return errors.Join(c.save(), c.Keep(ctx))
 }
 
 // each calls f for all nodes at once.

@@ -29,15 +29,25 @@ func Build(ctx context.Context, p Plan) (*Site, error) {
 	if err := errors.Join(host.NeedRoot(), p.Check()); err != nil {
 		return nil, err
 	}
-	if err := CleanStale(); err != nil {
-		return nil, fmt.Errorf("cannot clean up a dead lab: %w", err)
-	}
-	if err := os.MkdirAll(Base, 0o755); err != nil {
+	var err error
+	if p.Builder, err = thisProcess(); err != nil {
 		return nil, err
 	}
-	if err := claim(p); err != nil {
+	lock, err := claim(ctx, p)
+	if err != nil {
 		return nil, err
 	}
+	// The daemon alone holds it afterwards.
+	defer lock.Close()
+	s, err := start(ctx, p, lock)
+	if err != nil {
+		return nil, errors.Join(err, removeOwn(ctx, p))
+	}
+	return s, nil
+}
+
+// start starts the daemon, which inherits the lock, and waits until it obeys.
+func start(ctx context.Context, p Plan, lock *os.File) (*Site, error) {
 	plan, err := json.Marshal(p)
 	if err != nil {
 		return nil, err
@@ -50,7 +60,7 @@ func Build(ctx context.Context, p Plan) (*Site, error) {
 	defer out.Close()
 	d, err := host.Start(host.Program{
 		Path: "/proc/self/exe", Args: []string{"lab", "_daemon", string(plan)},
-		Clone: unix.CLONE_NEWNS, Files: []*os.File{nil, out, out}, Session: true,
+		Clone: unix.CLONE_NEWNS, Files: []*os.File{nil, out, out, lock}, Session: true,
 	})
 	if err != nil {
 		return nil, err
@@ -73,34 +83,9 @@ func Build(ctx context.Context, p Plan) (*Site, error) {
 	if err != nil {
 		_ = unix.Kill(d.Pid, unix.SIGKILL)
 		<-d.Done
-		return nil, errors.Join(err, remove(p))
+		return nil, err
 	}
 	return s, nil
-}
-
-// claim makes the lab's directory, at once with a note of who builds in it: one
-// without would be taken for a dead lab's.
-func claim(p Plan) error {
-	start, err := startTime(os.Getpid())
-	if err != nil {
-		return err
-	}
-	tmp, err := os.MkdirTemp(Base, ".new-")
-	if err != nil {
-		return err
-	}
-	defer func() { _ = os.RemoveAll(tmp) }()
-	if err := os.Chmod(tmp, 0o755); err != nil {
-		return err
-	}
-	if err := os.WriteFile(filepath.Join(tmp, "builder"), fmt.Appendf(nil, "%d %s", os.Getpid(), start), 0o644); err != nil {
-		return err
-	}
-	err = os.Rename(tmp, p.Dir())
-	if errors.Is(err, unix.ENOTEMPTY) || errors.Is(err, unix.EEXIST) {
-		return fmt.Errorf("lab %q exists: take it down with \"lab down --name=%s\" or use another name", p.Name, p.Name)
-	}
-	return err
 }
 
 // Open finds a living lab.
@@ -118,8 +103,8 @@ func Open(name string) (*Site, error) {
 // Demolish takes a lab down, also a dead one.
 func Demolish(ctx context.Context, name string) error {
 	s, err := Load(name)
-	if errors.Is(err, ErrNoLab) && !building(name) {
-		return remove(Plan{Name: name})
+	if errors.Is(err, ErrNoLab) {
+		return removeDead(ctx, Plan{Name: name})
 	}
 	if err != nil {
 		return err
@@ -134,7 +119,7 @@ func Demolish(ctx context.Context, name string) error {
 			return err
 		}
 	}
-	return remove(s.Plan)
+	return removeDead(ctx, s.Plan)
 }
 
 func (s *Site) order(ctx context.Context, q request) (response, error) {
@@ -158,6 +143,13 @@ func (s *Site) order(ctx context.Context, q request) (response, error) {
 		return r, fmt.Errorf("lab %s: %s %s: %s", s.Name, q.Op, q.Node, r.Error)
 	}
 	return r, nil
+}
+
+// Keep says that the lab is complete: it no longer ends with the process that
+// made it, unless that is its owner.
+func (s *Site) Keep(ctx context.Context) error {
+	_, err := s.order(ctx, request{Op: opKeep})
+	return err
 }
 
 // Status asks for the state of all machines.

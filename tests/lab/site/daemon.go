@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -34,15 +35,22 @@ type daemon struct {
 	bmcs   map[string]*bmc.BMC
 	client *host.Netns
 	down   context.CancelFunc
+	kept   atomic.Bool // the lab is complete
 }
+
+// lockFD is where the daemon inherits the lab's lock.
+const lockFD = 3
 
 // Serve builds the machine room of a plan, all nodes powered off, and obeys
 // orders until it is told to go down or its owner dies. binary is the lab's
 // executable. It must be called in a mount namespace of its own.
 func Serve(ctx context.Context, p Plan, binary string, log *slog.Logger) error {
+	// What it starts must not hold the lock when it is dead.
+	unix.CloseOnExec(lockFD)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	d := &daemon{plan: p, log: log, down: cancel, nodes: map[string]*node.Node{}, bmcs: map[string]*bmc.BMC{}}
+	go d.watchBuilder(ctx)
 	if err := d.build(ctx, binary); err != nil {
 		return err
 	}
@@ -81,7 +89,7 @@ func (d *daemon) build(ctx context.Context, binary string) error {
 	if err := unix.Mount("none", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("cannot detach mounts: %w", err)
 	}
-	if err := os.MkdirAll(p.files(), 0o755); err != nil {
+	if err := os.Mkdir(p.files(), 0o755); err != nil {
 		return err
 	}
 	if err := unix.Mount("pgrex-lab", p.files(), "tmpfs", 0, "mode=755"); err != nil {
@@ -137,14 +145,24 @@ func (d *daemon) watchOwner(ctx context.Context) {
 		return
 	}
 	start, err := startTime(d.plan.Owner)
+	owner := process{d.plan.Owner, start}
 	if err == nil {
-		err = host.Poll(ctx, "end of owner", 500*time.Millisecond, func() (bool, error) {
-			now, err := startTime(d.plan.Owner)
-			return err != nil || now != start, nil
-		})
+		err = host.Poll(ctx, "end of owner", 500*time.Millisecond, func() (bool, error) { return !owner.alive(), nil })
 	}
 	d.log.Info("owner is gone", "err", err)
 	d.down()
+}
+
+// watchBuilder ends a lab whose builder is gone before it was complete: nobody
+// would finish it.
+func (d *daemon) watchBuilder(ctx context.Context) {
+	err := host.Poll(ctx, "end of builder", 100*time.Millisecond, func() (bool, error) {
+		return d.kept.Load() || !d.plan.Builder.alive(), nil
+	})
+	if err == nil && !d.kept.Load() {
+		d.log.Info("builder is gone before the lab was complete")
+		d.down()
+	}
 }
 
 // close ends what runs. The kernel would do it too; this way it is over when
@@ -189,6 +207,9 @@ func (d *daemon) obey(ctx context.Context, q request) (response, error) {
 	switch q.Op {
 	case opStatus:
 		return response{Status: d.status()}, nil
+	case opKeep:
+		d.kept.Store(true)
+		return response{}, nil
 	case opDown:
 		return response{}, nil
 	case opHealAll:

@@ -15,8 +15,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-
-	"pgrex/tests/lab/host"
 )
 
 // Base holds a directory for each lab.
@@ -40,6 +38,9 @@ type Plan struct {
 	Boot string
 	// Owner is a process whose end ends the lab, 0 for none.
 	Owner int
+	// Builder is the process that makes the lab; its end ends the lab until
+	// Keep. Build fills it in.
+	Builder process
 }
 
 // State is what a lab's directory says about it.
@@ -127,64 +128,4 @@ func (s State) save() error {
 }
 
 // Alive says whether the lab's daemon runs.
-func (s State) Alive() bool {
-	start, err := startTime(s.Daemon)
-	return err == nil && start == s.Start
-}
-
-// startTime is the kernel's start time of a living process.
-func startTime(pid int) (string, error) {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return "", err
-	}
-	// The name in parentheses may hold blanks.
-	f := strings.Fields(string(b[strings.LastIndexByte(string(b), ')')+1:]))
-	if len(f) < 20 || f[0] == "Z" {
-		return "", fmt.Errorf("process %d is dead", pid)
-	}
-	return f[19], nil
-}
-
-// CleanStale removes what labs left whose daemon is dead.
-func CleanStale() error {
-	for _, name := range Names() {
-		s, err := Load(name)
-		if err == nil && s.Alive() {
-			continue
-		}
-		if err != nil && !errors.Is(err, ErrNoLab) {
-			return err
-		}
-		// A lab being built has no state file yet but its lock.
-		if errors.Is(err, ErrNoLab) && building(name) {
-			continue
-		}
-		if err := remove(Plan{Name: name}); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// building says whether the process that makes this lab is at it.
-func building(name string) bool {
-	b, err := os.ReadFile(filepath.Join(Plan{Name: name}.Dir(), "builder"))
-	if err != nil {
-		return false
-	}
-	pid, start, _ := strings.Cut(string(b), " ")
-	var n int
-	if _, err := fmt.Sscan(pid, &n); err != nil {
-		return false
-	}
-	now, err := startTime(n)
-	return err == nil && now == start
-}
-
-func remove(p Plan) error {
-	if err := host.RemoveFreezers(p.group()); err != nil {
-		return err
-	}
-	return os.RemoveAll(p.Dir())
-}
+func (s State) Alive() bool { return process{s.Daemon, s.Start}.alive() }

@@ -23,6 +23,7 @@ const (
 	opHealAll = "heal-all"
 	opTraffic = "traffic"
 	opBMC     = "bmc"
+	opKeep    = "keep"
 	opDown    = "down"
 )
 
