@@ -1,13 +1,11 @@
 package azure
 
 import (
-	"context"
-	"os"
-	"os/exec"
 	"strings"
 	"testing"
 	"time"
 
+	"pgrex/tests/contract/sandbox"
 	"pgrex/tests/fakes/azure"
 )
 
@@ -35,11 +33,11 @@ func TestBinary(t *testing.T) {
 		{"no such machine", "action=off\nplug=node2\n", nil, 1, ""},
 	}
 	for _, tt := range tests {
-		r := run(t, tt.stdin, append([]string{agent}, tt.args...)...)
-		if r.code != tt.code || r.stdout != tt.stdout {
+		r := sandbox.Call(t, tt.stdin, agent, tt.args...)
+		if r.Code != tt.code || r.Stdout != tt.stdout {
 			t.Errorf("%s: %+v", tt.name, r)
 		}
-		if strings.Contains(r.stdout+r.stderr, "s3cr3t") {
+		if strings.Contains(r.Stdout+r.Stderr, "s3cr3t") {
 			t.Errorf("%s shows the secret", tt.name)
 		}
 	}
@@ -65,20 +63,20 @@ func (s *site) sequence(t *testing.T, want ...string) {
 // by it, with node names that are not machine names.
 func TestFencer(t *testing.T) {
 	s := begin(t)
-	s.fencer(t)
-	admin := func(args ...string) result {
+	sandbox.Fencer(t)
+	admin := func(args ...string) sandbox.Outcome {
 		t.Helper()
-		return run(t, "", append([]string{"/usr/sbin/stonith_admin", "--timeout", "30"}, args...)...)
+		return sandbox.Call(t, "", "stonith_admin", append([]string{"--timeout", "30"}, args...)...)
 	}
-	must := func(r result) {
+	must := func(r sandbox.Outcome) {
 		t.Helper()
-		if r.code != 0 {
+		if r.Code != 0 {
 			t.Fatalf("%+v", r)
 		}
 	}
 	must(admin("-R", "az", "-a", "fence_azure", "-o", "pcmk_host_map=node1:vm1;node2:vm2"))
 	must(admin("-Q", "az"))
-	if r := admin("-l", "node2"); r.code != 0 || !strings.Contains(r.stdout, "az") {
+	if r := admin("-l", "node2"); r.Code != 0 || !strings.Contains(r.Stdout, "az") {
 		t.Errorf("who can fence node2: %+v", r)
 	}
 	must(admin("-F", "node2"))
@@ -91,42 +89,14 @@ func TestFencer(t *testing.T) {
 
 	// A failure of Azure's is a failure of the fencing, with Azure's reason in the log.
 	s.Script(azure.Fault{Path: "/powerOff", Times: -1, Operation: &azure.OperationFault{Code: "InternalExecutionError", Message: "the host is on fire"}})
-	if r := admin("-F", "node2"); r.code == 0 {
+	if r := admin("-F", "node2"); r.Code == 0 {
 		t.Errorf("off although the operation failed: %+v", r)
 	}
-	if log, err := os.ReadFile(fencerLog); err != nil || !strings.Contains(string(log), "the host is on fire") {
-		t.Errorf("the fencer's log does not hold Azure's reason (%v)", err)
+	if log := sandbox.ReadFile(t, sandbox.FencerLog); !strings.Contains(log, "the host is on fire") {
+		t.Errorf("the fencer's log does not hold Azure's reason:\n%s", log)
 	}
 	if got := s.PowerState(group, "vm2"); got != azure.Running {
 		t.Errorf("vm2 is %s", got)
-	}
-}
-
-const fencerLog = "/var/log/pacemaker/fenced.log"
-
-// fencer starts Pacemaker's fencer alone and ends it with the test.
-func (s *site) fencer(t *testing.T) {
-	t.Helper()
-	cmd := exec.Command("/usr/lib/pacemaker/pacemaker-fenced", "-s", "-V")
-	cmd.Env = append(os.Environ(), "SSL_CERT_FILE="+caFile, "PCMK_logfile="+fencerLog, "PCMK_logfacility=none")
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-	defer cancel()
-	for {
-		if r := run(t, "", "/usr/sbin/stonith_admin", "--timeout", "2", "-L"); r.code == 0 {
-			return
-		}
-		select {
-		case <-ctx.Done():
-			t.Fatal("pacemaker-fenced does not answer")
-		case <-time.After(100 * time.Millisecond):
-		}
 	}
 }
 
@@ -140,15 +110,17 @@ func TestTools(t *testing.T) {
 	}{
 		{[]string{"pcs", "stonith", "describe", "fence_azure"}, "resourceGroup: Resource group"},
 		{[]string{"crm", "ra", "info", "stonith:fence_azure"}, "Switches virtual machines"},
-		{[]string{"/usr/sbin/stonith_admin", "--metadata", "-a", "fence_azure"}, `name="fence_azure"`},
-		{[]string{"/usr/sbin/stonith_admin", "--validate", "--agent", "fence_azure", "--option", "plug=vm2"}, "succeeded"},
-		{[]string{"sh", "-c", agent + " -o metadata | xmllint --noout --relaxng /usr/share/cluster/relaxng/metadata.rng - 2>&1"}, "validates"},
+		{[]string{"stonith_admin", "--metadata", "-a", "fence_azure"}, `name="fence_azure"`},
+		{[]string{"stonith_admin", "--validate", "--agent", "fence_azure", "--option", "plug=vm2"}, "succeeded"},
 	} {
-		if r := run(t, "", tt.args...); r.code != 0 || !strings.Contains(r.stdout, tt.want) {
+		if r := sandbox.Call(t, "", tt.args[0], tt.args[1:]...); r.Code != 0 || !strings.Contains(r.Stdout, tt.want) {
 			t.Errorf("%v: %+v", tt.args, r)
 		}
 	}
-	if r := run(t, "", "/usr/sbin/stonith_admin", "--validate", "--agent", "fence_azure", "--option", "plug=nobody"); r.code == 0 {
+	if err := sandbox.XMLLint(sandbox.Command(t, agent, "-o", "metadata"), "--relaxng", sandbox.FenceSchema); err != nil {
+		t.Error(err)
+	}
+	if r := sandbox.Call(t, "", "stonith_admin", "--validate", "--agent", "fence_azure", "--option", "plug=nobody"); r.Code == 0 {
 		t.Errorf("a machine that does not exist is valid: %+v", r)
 	}
 }

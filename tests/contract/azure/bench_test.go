@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"pgrex/tests/contract/sandbox"
 	"pgrex/tests/fakes/azure"
 )
 
@@ -24,7 +25,7 @@ func TestBench(t *testing.T) {
 	s := begin(t)
 	s.SetLatency(azure.Latency{Answer: ms(20)}) // machines that switch at once
 	agents := []string{agent}
-	if r := run(t, "", "/usr/bin/python3", "-c", "import azure.identity, azure.mgmt.compute"); r.code == 0 {
+	if r := sandbox.Call(t, "", "/usr/bin/python3", "-c", "import azure.identity, azure.mgmt.compute"); r.Code == 0 {
 		agents = append(agents, original)
 	} else {
 		t.Log("fence_azure_arm is not measured: python3 finds no azure.mgmt.compute (apt-get install python3-azure)")
@@ -69,11 +70,11 @@ func (s *site) measure(t *testing.T, path, action string) trial {
 		}
 		s.ForgetRequests()
 		start := time.Now()
-		r := run(t, stdin, path)
+		r := sandbox.Call(t, stdin, path)
 		times = append(times, time.Since(start))
-		lines := strings.Split(strings.TrimSpace(r.stdout), "\n")
-		got.code, got.last, got.orders = r.code, lines[len(lines)-1], ""
-		if r.code > 2 || r.code == 1 {
+		lines := strings.Split(strings.TrimSpace(r.Stdout), "\n")
+		got.code, got.last, got.orders = r.Code, lines[len(lines)-1], ""
+		if r.Code > 2 || r.Code == 1 {
 			t.Fatalf("%s %s: %+v", path, action, r)
 		}
 		got.requests = len(s.Requests())

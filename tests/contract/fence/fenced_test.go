@@ -2,57 +2,24 @@ package fence
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
-)
 
-// startFenced runs Pacemaker's fencer without a cluster, and returns its log.
-func startFenced(t *testing.T) *bytes.Buffer {
-	t.Helper()
-	var log bytes.Buffer
-	cmd := exec.Command(fenced, "--stand-alone", "-V")
-	cmd.Stdout, cmd.Stderr = &log, &log
-	cmd.Env = append(os.Environ(), "PCMK_logfile="+work+"/fenced.log", "PYTHONWARNINGS=ignore")
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Signal(syscall.SIGTERM)
-		done := make(chan struct{})
-		go func() {
-			defer close(done)
-			_ = cmd.Wait()
-		}()
-		select {
-		case <-done:
-		case <-time.After(5 * time.Second):
-			_ = cmd.Process.Kill()
-			<-done
-		}
-	})
-	for range 200 {
-		if _, err := admin(t, "--list-registered"); err == nil {
-			return &log
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-	t.Fatalf("pacemaker-fenced does not answer:\n%s", log.String())
-	return nil
-}
+	"pgrex/tests/contract/sandbox"
+)
 
 // admin calls stonith_admin.
 func admin(t *testing.T, args ...string) (string, error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	out, err := exec.CommandContext(ctx, "stonith_admin", args...).CombinedOutput()
-	return string(out), err
+	o := sandbox.Call(t, "", "stonith_admin", args...)
+	if o.Code != 0 {
+		return o.Stdout + o.Stderr, fmt.Errorf("exit status %d", o.Code)
+	}
+	return o.Stdout + o.Stderr, nil
 }
 
 // register makes a device known to the fencer.
@@ -80,13 +47,13 @@ func (s *simulator) register(name, program string, options ...string) {
 // A real fencer registers, monitors and fences with fence_ipmi; a device of fence_ipmilan is replaced
 // by the same device of fence_ipmi; a second level is reached when the first one's BMC is dead.
 func TestFenced(t *testing.T) {
-	startFenced(t)
+	sandbox.Fencer(t)
 	first, second := startSimulator(t), startSimulator(t)
 	step := func(name string, args ...string) time.Duration {
 		t.Helper()
 		start := time.Now()
 		if out, err := admin(t, args...); err != nil {
-			logged, _ := os.ReadFile(work + "/fenced.log")
+			logged, _ := os.ReadFile(sandbox.FencerLog)
 			t.Fatalf("%s: %v: %s\n%s", name, err, out, logged)
 		}
 		return time.Since(start)
@@ -160,7 +127,7 @@ func TestFenced(t *testing.T) {
 			t.Errorf("fenced with a wrong password: %s", out)
 		}
 		expect(first, true, "")
-		logged, err := os.ReadFile(work + "/fenced.log")
+		logged, err := os.ReadFile(sandbox.FencerLog)
 		if err != nil || !bytes.Contains(logged, []byte("with this password")) || bytes.Contains(logged, []byte(password)) {
 			t.Errorf("%v: the log does not say why, or says too much:\n%s", err, logged)
 		}

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"pgrex/tests/contract/sandbox"
 )
 
 // metadata is the part of the document that users of an agent look at.
@@ -47,27 +49,14 @@ func metadataOf(t *testing.T, program string) (metadata, string) {
 	return m, r.stdout
 }
 
-// tool runs a program of the system and returns its output; it has to succeed.
-func tool(t *testing.T, name string, args ...string) string {
-	t.Helper()
-	out, err := exec.Command(name, args...).CombinedOutput()
-	if err != nil {
-		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
-	}
-	return string(out)
-}
-
 // The schema of fence-agents accepts the meta-data.
 func TestSchema(t *testing.T) {
 	_, text := metadataOf(t, agent)
-	file := filepath.Join(t.TempDir(), "metadata.xml")
-	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
-		t.Fatal(err)
+	if err := sandbox.XMLLint(text, "--relaxng", sandbox.FenceSchema); err != nil {
+		t.Error(err)
 	}
-	tool(t, "xmllint", "--noout", "--nonet", "--relaxng", schema, file)
-	committed, err := os.ReadFile("../../../metadata/fence_ipmi.xml")
-	if err != nil || strings.TrimSpace(string(committed)) != text {
-		t.Errorf("metadata/fence_ipmi.xml is not what the program prints (%v): make build metadata", err)
+	if committed := sandbox.ReadFile(t, "../../../metadata/fence_ipmi.xml"); strings.TrimSpace(committed) != text {
+		t.Error("metadata/fence_ipmi.xml is not what the program prints: make build metadata")
 	}
 }
 
@@ -135,22 +124,22 @@ func TestParametersOfTheOriginal(t *testing.T) {
 
 // The tools of clusters read the meta-data.
 func TestClusterTools(t *testing.T) {
-	if out := tool(t, "pcs", "stonith", "list"); !strings.Contains(out, "fence_ipmi - ") {
+	if out := sandbox.Command(t, "pcs", "stonith", "list"); !strings.Contains(out, "fence_ipmi - ") {
 		t.Errorf("pcs stonith list:\n%s", out)
 	}
-	describe := tool(t, "pcs", "stonith", "describe", "fence_ipmi", "--full")
+	describe := sandbox.Command(t, "pcs", "stonith", "describe", "fence_ipmi", "--full")
 	for _, want := range []string{"lanplus", "privlvl", "power_wait", "password_file"} {
 		if !strings.Contains(describe, want) {
 			t.Errorf("pcs stonith describe does not show %s:\n%s", want, describe)
 		}
 	}
-	if out := tool(t, "crm", "ra", "info", "stonith:fence_ipmi"); !strings.Contains(out, "privlvl") {
+	if out := sandbox.Command(t, "crm", "ra", "info", "stonith:fence_ipmi"); !strings.Contains(out, "privlvl") {
 		t.Errorf("crm ra info:\n%s", out)
 	}
-	if out := tool(t, "stonith_admin", "--metadata", "--agent", "fence_ipmi"); !strings.Contains(out, `<resource-agent name="fence_ipmi"`) {
+	if out := sandbox.Command(t, "stonith_admin", "--metadata", "--agent", "fence_ipmi"); !strings.Contains(out, `<resource-agent name="fence_ipmi"`) {
 		t.Errorf("stonith_admin --metadata:\n%.500s", out)
 	}
-	if out := tool(t, "stonith_admin", "--list-installed"); !strings.Contains(out, "fence_ipmi\n") {
+	if out := sandbox.Command(t, "stonith_admin", "--list-installed"); !strings.Contains(out, "fence_ipmi\n") {
 		t.Errorf("stonith_admin --list-installed:\n%s", out)
 	}
 }
@@ -174,13 +163,13 @@ func TestValidate(t *testing.T) {
 		}
 	}
 	cib := filepath.Join(t.TempDir(), "cib.xml")
-	empty := tool(t, "cibadmin", "--empty")
+	empty := sandbox.Command(t, "cibadmin", "--empty")
 	if err := os.WriteFile(cib, []byte(empty), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	tool(t, "pcs", "-f", cib, "stonith", "create", "fence-a", "fence_ipmi", "ip=192.0.2.1", "username=x", "password=y", "lanplus=1", "pcmk_host_list=a", "op", "monitor", "interval=60s")
+	sandbox.Command(t, "pcs", "-f", cib, "stonith", "create", "fence-a", "fence_ipmi", "ip=192.0.2.1", "username=x", "password=y", "lanplus=1", "pcmk_host_list=a", "op", "monitor", "interval=60s")
 	// What an existing configuration of fence_ipmilan may have is accepted: old names warn only.
-	tool(t, "pcs", "-f", cib, "stonith", "create", "fence-b", "fence_ipmi", "ipaddr=192.0.2.1", "login=x", "passwd=y", "power_wait=4", "method=onoff")
+	sandbox.Command(t, "pcs", "-f", cib, "stonith", "create", "fence-b", "fence_ipmi", "ipaddr=192.0.2.1", "login=x", "passwd=y", "power_wait=4", "method=onoff")
 	if out, err := exec.Command("pcs", "-f", cib, "stonith", "create", "fence-c", "fence_ipmi", "ip=192.0.2.1", "nonsense=1").CombinedOutput(); err == nil {
 		t.Errorf("an unknown parameter passes: %s", out)
 	}

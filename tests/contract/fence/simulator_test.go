@@ -1,7 +1,6 @@
 package fence
 
 import (
-	"bytes"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -13,6 +12,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"pgrex/tests/contract/sandbox"
 )
 
 // The one user of a simulator.
@@ -62,7 +63,7 @@ func startSimulator(t testing.TB) *simulator { return startKeyed(t, "") }
 func startKeyed(t testing.TB, key string) *simulator {
 	t.Helper()
 	port := 9000 + int(ports.Add(1))
-	s := &simulator{t: t, dir: filepath.Join(work, fmt.Sprintf("bmc%d", port)), port: port, kg: hex.EncodeToString([]byte(key))}
+	s := &simulator{t: t, dir: filepath.Join(sandbox.Work, fmt.Sprintf("bmc%d", port)), port: port, kg: hex.EncodeToString([]byte(key))}
 	keyLine := ""
 	if key != "" {
 		keyLine = fmt.Sprintf("bmc_key %q", key)
@@ -187,24 +188,12 @@ type outcome struct {
 	took           time.Duration
 }
 
-// call runs an agent with lines on standard input, or with options if there are some.
+// call runs an agent with lines on standard input, or with options if there are some. What it prints
+// is compared without the white space around it.
 func call(t testing.TB, program, stdin string, args ...string) outcome {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, program, args...)
-	// Python would speak of its own deprecations otherwise.
-	cmd.Env = append(os.Environ(), "PYTHONWARNINGS=ignore")
-	cmd.Stdin = strings.NewReader(stdin)
-	var out, errs bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &errs
-	start := time.Now()
-	err := cmd.Run()
-	var status *exec.ExitError
-	if err != nil && !errors.As(err, &status) {
-		t.Fatalf("%s: %v", program, err)
-	}
-	return outcome{cmd.ProcessState.ExitCode(), strings.TrimSpace(out.String()), errs.String(), time.Since(start)}
+	o := sandbox.Call(t, stdin, program, args...)
+	return outcome{o.Code, strings.TrimSpace(o.Stdout), o.Stderr, o.Took}
 }
 
 // lines are the parameters of a device, as Pacemaker writes them.
