@@ -320,7 +320,7 @@ func (a *agent) monitorStandby(ctx context.Context, conn *pg.Conn, st pg.Status)
 	a.publishRunning(ctx)
 	a.publishReceiver(ctx, st)
 	switch {
-	case a.streaming(st):
+	case a.following(st):
 		a.forgetPosition(ctx)
 		a.storeSteady(st)
 		return nil
@@ -342,6 +342,16 @@ func (a *agent) streaming(st pg.Status) bool {
 		return false
 	}
 	return st.Receiver != nil && strings.EqualFold(st.Receiver.Status, "streaming")
+}
+
+// following reports whether the standby follows a primary that may be alive. A
+// receiver says that it streams until wal_receiver_timeout has passed; from a
+// primary that is proven down nothing more will come, and nobody took its place.
+// The cluster's memory must have been read.
+func (a *agent) following(st pg.Status) bool {
+	last := a.memory.newest.Primary
+	orphaned := a.promoted() == "" && last != "" && last != a.conf.self && a.presence(last) == replication.Down
+	return a.streaming(st) && !orphaned
 }
 
 // electAlone is what a standby does while no primary lives: it publishes how far

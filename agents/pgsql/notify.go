@@ -58,7 +58,7 @@ func (a *agent) notifyStandby(ctx context.Context, conn *pg.Conn, st pg.Status) 
 			a.log.Error("cannot point the standby to the new primary", "error", err)
 		}
 	case "post-demote", "post-start", "post-stop":
-		if a.promoted() != "" && !a.leaving(a.promoted()) || a.streaming(st) {
+		if a.promoted() != "" && !a.leaving(a.promoted()) || a.following(st) {
 			return
 		}
 		if a.call.Notify.Event() == "post-demote" {

@@ -570,8 +570,7 @@ func TestCommitsDoNotWaitByDefault(t *testing.T) {
 		return n1.sql("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'") == "1"
 	})
 	granted := func() bool {
-		// A probe looks at everything.
-		n1.must(ocf.RunningPromoted, "monitor", interval, "0")
+		n1.must(ocf.RunningPromoted, "monitor", interval, "9000")
 		return n2.attribute("master-pgsql") == "100" && parseRecord(t, n1.attribute("pgsql-record")).Entitles("n2")
 	}
 	n1.eventually("n2 has the right", granted)

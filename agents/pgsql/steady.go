@@ -51,6 +51,7 @@ func (a *agent) fingerprint(st pg.Status) string {
 		receiver = st.Receiver.Status
 	}
 	names := st.Setting("synchronous_standby_names")
-	return fmt.Sprintf("standby=%v timeline=%d receiver=%s rows=%s names=%s from=%s record=%s", st.InRecovery, st.Timeline, receiver,
+	// Loaded: a reload may have changed what commits wait for by default.
+	return fmt.Sprintf("standby=%v timeline=%d loaded=%s receiver=%s rows=%s names=%s from=%s record=%s", st.InRecovery, st.Timeline, st.Loaded, receiver,
 		strings.Join(rows, ","), names.Value, names.File, record)
 }

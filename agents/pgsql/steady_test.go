@@ -40,6 +40,7 @@ func TestSteady(t *testing.T) {
 		"sync state":      func(st *pg.Status) { st.Walsenders[0].SyncState = "async" },
 		"another standby": func(st *pg.Status) { st.Walsenders[0].Name = "n4" },
 		"receiver":        func(st *pg.Status) { st.Receiver = &pg.Receiver{Status: "streaming"} },
+		"a reload":        func(st *pg.Status) { st.Loaded = "2026-11-21T08:00:00+00:00" },
 		"names":           func(st *pg.Status) { st.Settings["synchronous_standby_names"] = pg.Setting{File: "/t/rep_mode.conf"} },
 		"their source": func(st *pg.Status) {
 			st.Settings["synchronous_standby_names"] = pg.Setting{Value: `"n2"`, File: "/d/postgresql.auto.conf"}

@@ -124,6 +124,9 @@ func TestConnectPassword(t *testing.T) {
 			t.Errorf("host %q: %+v", host, st)
 		}
 	}
+	if log, err := os.ReadFile(s.LogFile); err != nil || strings.Contains(string(log), "permission denied") {
+		t.Errorf("what the role may not read was asked for: %v\n%s", err, log)
+	}
 	w.Host, w.Password = "", ""
 	// .pgpass of the server's owner.
 	w.User.Home = t.TempDir()

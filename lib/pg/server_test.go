@@ -47,6 +47,16 @@ func TestStartStatusStop(t *testing.T) {
 			t.Errorf("restricted %v, file errors %v", st.Restricted, st.Files)
 		}
 	}
+	before := status(t, s).Loaded
+	if again := status(t, s).Loaded; before == "" || again != before {
+		t.Errorf("configuration loaded %q, then %q without a reload", before, again)
+	}
+	if err := s.Reload(); err != nil {
+		t.Fatal(err)
+	}
+	if err := every(testContext(t), poll, "the reload", func() (bool, error) { return status(t, s).Loaded != before, nil }); err != nil {
+		t.Error(err)
+	}
 	began = time.Now()
 	res, err := s.Stop(testContext(t), StopOptions{Mode: Fast, Escalate: 10 * time.Second})
 	t.Logf("stop took %v", time.Since(began))

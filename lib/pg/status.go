@@ -28,6 +28,11 @@ type Status struct {
 
 	ReplayPaused bool `json:"replay_paused"`
 
+	// Loaded is when the configuration was read last, by the server's clock: a word
+	// that changes with every reload and every start. A session that has followed a
+	// reload itself shows a moment of its own.
+	Loaded string `json:"loaded"`
+
 	Receiver   *Receiver `json:"receiver"`   // nil when no WAL receiver runs
 	Walsenders []Sender  `json:"walsenders"` // rows of pg_stat_replication, by pid
 	Slots      []Slot    `json:"slots"`
@@ -142,6 +147,7 @@ const (
 'system_id', (SELECT system_identifier::text FROM pg_control_system()),
 'version', current_setting('server_version_num')::int,
 'in_recovery', rec,
+'loaded', pg_conf_load_time(),
 'timeline', CASE WHEN rec THEN (SELECT greatest(r.received_tli, c.timeline_id, m.min_recovery_end_timeline)
     FROM pg_control_checkpoint() c, pg_control_recovery() m LEFT JOIN pg_stat_get_wal_receiver() r ON r.pid IS NOT NULL)
   ELSE ('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::bigint END,
@@ -180,15 +186,15 @@ FROM (SELECT pg_is_in_recovery() AS rec OFFSET 0) q`
 )
 
 // Status asks the server about itself in one query, which is valid on primaries
-// and standbys of every supported version. A role that may not read the
-// configuration files costs a second one, and the answer is Restricted.
+// and standbys of every supported version. A role that is no superuser may not
+// read the configuration files; asking for them would leave an error in the
+// server's log each time, so it is not asked and the answer is Restricted.
 func (c *Conn) Status(ctx context.Context) (Status, error) {
-	restricted := false
-	text, err := c.value(ctx, statusWith+statusHead+statusFiles+statusTail)
-	if IsDenied(err) {
-		restricted = true
-		text, err = c.value(ctx, statusWith+statusHead+statusTail)
+	query, restricted := statusWith+statusHead+statusFiles+statusTail, c.pg.ParameterStatus("is_superuser") != "on"
+	if restricted {
+		query = statusWith + statusHead + statusTail
 	}
+	text, err := c.value(ctx, query)
 	if err != nil {
 		return Status{}, fmt.Errorf("server status: %w", err)
 	}

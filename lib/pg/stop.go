@@ -80,7 +80,13 @@ func (s *Server) Stop(ctx context.Context, opts StopOptions) (StopResult, error)
 		}
 		last = ps
 		if !ps.Running() {
-			return true, nil
+			// A second look: pg_ctl forks what becomes the postmaster and ends, and
+			// one pass over the processes may come too early for the one and too
+			// late for the other. The child forks nothing before it is seen.
+			if last, err = s.Processes(); err != nil || !last.Running() {
+				return err == nil, err
+			}
+			ps = last
 		}
 		res.WasRunning = true
 		s.step(&stop, ps)
