@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	arm "pgrex/lib/azure"
 	"pgrex/tests/fakes/azure"
 )
 
@@ -23,11 +24,12 @@ func cutNetwork(t *testing.T) (azure.Config, *azure.Cloud) {
 	t.Cleanup(ids.Close)
 	vnet := ids.NetworkID(group, "virtualNetworks", "net")
 	nsg := ids.NetworkID(group, "networkSecurityGroups", "deny")
+	asg := ids.NetworkID(group, "applicationSecurityGroups", "asg")
 	nic := func(name string) string { return ids.NetworkID(group, "networkInterfaces", name) }
 	config := func(name, method, ip string) obj {
 		return obj{"name": name, "properties": obj{
 			"subnet": obj{"id": vnet + "/subnets/db"}, "privateIPAllocationMethod": method, "privateIPAddress": ip,
-			"applicationSecurityGroups": []any{obj{"id": "/asg"}}, "unknownOfOurs": 12345678901234567,
+			"applicationSecurityGroups": []any{obj{"id": asg}}, "unknownOfOurs": 12345678901234567,
 		}}
 	}
 	rule := func(name, direction string) obj {
@@ -41,10 +43,12 @@ func cutNetwork(t *testing.T) (azure.Config, *azure.Cloud) {
 		"Microsoft.Network/networkInterfaces/read", "Microsoft.Network/networkInterfaces/write",
 		"Microsoft.Network/virtualNetworks/read", "Microsoft.Network/virtualNetworks/subnets/join/action",
 		"Microsoft.Network/networkSecurityGroups/read", "Microsoft.Network/networkSecurityGroups/join/action",
+		"Microsoft.Network/applicationSecurityGroups/joinIpConfiguration/action",
 	}}}
 	cfg.VMs[0].NICs = []string{nic("n1-a")}
 	cfg.VMs[1].NICs = []string{nic("n2-a"), nic("n2-b")}
 	cfg.Network = map[string]map[string]any{
+		asg: {},
 		vnet: {"properties": obj{"subnets": []any{
 			obj{"id": vnet + "/subnets/db", "name": "db", "properties": obj{"addressPrefix": "10.0.1.0/24"}},
 			obj{"id": vnet + "/subnets/fence-subnet", "name": "fence-subnet", "properties": obj{"addressPrefix": "10.0.9.0/24", "networkSecurityGroup": obj{"id": nsg}}},
@@ -63,6 +67,9 @@ func shape(t *testing.T, body map[string]any) string {
 	t.Helper()
 	b := maps.Clone(body)
 	delete(b, "etag")
+	for _, c := range (nic{"", b}).configs() {
+		delete(c, "etag")
+	}
 	data, err := json.MarshalIndent(b, "", " ")
 	if err != nil {
 		t.Fatal(err)
@@ -146,20 +153,20 @@ func TestNetworkNotPrepared(t *testing.T) {
 		part  string
 	}{
 		{"no subnet", func(n map[string]map[string]any, ids *azure.Cloud, _ *azure.Config) {
-			p := object(n[ids.NetworkID(group, "virtualNetworks", "net")]["properties"])
+			p := arm.Object(n[ids.NetworkID(group, "virtualNetworks", "net")]["properties"])
 			p["subnets"] = items(p["subnets"])[:1]
 		}, `has no subnet "fence-subnet"`},
 		{"no security group", func(n map[string]map[string]any, ids *azure.Cloud, _ *azure.Config) {
-			p := object(n[ids.NetworkID(group, "virtualNetworks", "net")]["properties"])
-			delete(object(object(items(p["subnets"])[1])["properties"]), "networkSecurityGroup")
+			p := arm.Object(n[ids.NetworkID(group, "virtualNetworks", "net")]["properties"])
+			delete(arm.Object(arm.Object(items(p["subnets"])[1])["properties"]), "networkSecurityGroup")
 		}, "has no network security group"},
 		{"rule that allows", func(n map[string]map[string]any, ids *azure.Cloud, _ *azure.Config) {
-			p := object(n[ids.NetworkID(group, "networkSecurityGroups", "deny")]["properties"])
-			object(object(items(p["securityRules"])[0])["properties"])["access"] = "Allow"
+			p := arm.Object(n[ids.NetworkID(group, "networkSecurityGroups", "deny")]["properties"])
+			arm.Object(arm.Object(items(p["securityRules"])[0])["properties"])["access"] = "Allow"
 		}, "lacks the rule FENCE_DENY_ALL_INBOUND or FENCE_DENY_ALL_OUTBOUND"},
 		{"rule of another priority", func(n map[string]map[string]any, ids *azure.Cloud, _ *azure.Config) {
-			p := object(n[ids.NetworkID(group, "networkSecurityGroups", "deny")]["properties"])
-			object(object(items(p["securityRules"])[1])["properties"])["priority"] = 101
+			p := arm.Object(n[ids.NetworkID(group, "networkSecurityGroups", "deny")]["properties"])
+			arm.Object(arm.Object(items(p["securityRules"])[1])["properties"])["priority"] = 101
 		}, "lacks the rule"},
 		{"no right to write", func(_ map[string]map[string]any, _ *azure.Cloud, cfg *azure.Config) {
 			cfg.Principals[0].Grants = []azure.Grant{{Scope: "/", Actions: []string{"*/read", "Microsoft.Compute/*"}}}
@@ -278,7 +285,7 @@ func (s *site) until(t *testing.T, ok func() bool) error {
 		if ok() {
 			return nil
 		}
-		if err := rest(t.Context(), 10_000_000); err != nil {
+		if err := arm.Rest(t.Context(), 10_000_000); err != nil {
 			return err
 		}
 	}

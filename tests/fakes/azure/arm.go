@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -82,7 +81,9 @@ func (c *Cloud) authenticate(r *http.Request) (Principal, *answer) {
 // request is a path of ARM taken apart.
 type request struct {
 	// scope is the resource id that rights are checked at.
-	scope                            string
+	scope string
+	// above is the id of the resource group or whatever else stands before the provider.
+	above                            string
 	subscription, group              string
 	provider, kind, name, sub, inner string
 }
@@ -114,10 +115,19 @@ func parse(path string) request {
 		}
 	}
 	q.scope = "/" + strings.Join(head, "/")
+	q.above = q.scope
 	if q.name != "" && !strings.EqualFold(q.provider, "Microsoft.Authorization") {
-		q.scope += "/providers/" + q.provider + "/" + q.kind + "/" + q.name
+		q.scope = q.resource()
+		if q.inner != "" && (strings.EqualFold(q.sub, "subnets") || strings.EqualFold(q.sub, "ipConfigurations")) {
+			q.scope += "/" + q.sub + "/" + q.inner
+		}
 	}
 	return q
+}
+
+// resource is the id of the resource that the request is for or below.
+func (q request) resource() string {
+	return q.above + "/providers/" + q.provider + "/" + q.kind + "/" + q.name
 }
 
 // right is the name of what the request does, as roles spell it.
@@ -149,14 +159,12 @@ func (c *Cloud) route(r *http.Request, q request, p Principal, body []byte, faul
 	if r.URL.Query().Get("api-version") == "" {
 		return fail(http.StatusBadRequest, "MissingApiVersionParameter", "The api-version query parameter (?api-version=) is required for all requests.")
 	}
-	// An operation is read by whoever was given its URL (assumed).
+	// An operation is read by whoever was given its URL, unless configured otherwise.
 	if strings.EqualFold(q.kind, "locations") && strings.EqualFold(q.sub, "operations") {
-		return c.operationStatus(r, q.inner)
+		return c.operationStatus(r, q, p)
 	}
 	if right := q.right(r.Method); !p.allowed(right, q.scope) {
-		return fail(http.StatusForbidden, "AuthorizationFailed", fmt.Sprintf(
-			"The client '%s' with object id '%s' does not have authorization to perform action '%s' over scope '%s' or the scope is invalid. If access was recently granted, please refresh your credentials.",
-			p.ClientID, p.ObjectID, right, q.scope))
+		return denied(p, right, q.scope)
 	}
 	if q.group != "" {
 		if _, ok := c.groups[strings.ToLower(q.group)]; !ok {
@@ -172,6 +180,12 @@ func (c *Cloud) route(r *http.Request, q request, p Principal, body []byte, faul
 		return c.networkRequest(r, q, p, body, fault)
 	}
 	return fail(http.StatusNotFound, "InvalidResourceType", fmt.Sprintf("The stand-in has no %s/%s.", q.provider, q.kind))
+}
+
+func denied(p Principal, right, scope string) answer {
+	return fail(http.StatusForbidden, "AuthorizationFailed", fmt.Sprintf(
+		"The client '%s' with object id '%s' does not have authorization to perform action '%s' over scope '%s' or the scope is invalid. If access was recently granted, please refresh your credentials.",
+		p.ClientID, p.ObjectID, right, scope))
 }
 
 // permissions lists what the caller's roles allow at a scope.
@@ -231,31 +245,13 @@ func notAllowed(r *http.Request) answer {
 
 // listVMs gives one page of the machines of a group, or of all groups.
 func (c *Cloud) listVMs(r *http.Request, group string) answer {
-	query := r.URL.Query()
-	from, err := strconv.Atoi(query.Get("$skiptoken"))
-	if err != nil {
-		from = 0
-	}
-	list := []any{}
-	next := 0
-	for i, k := range slices.Sorted(maps.Keys(c.vms)) {
-		m := c.vms[k]
-		if group != "" && !strings.EqualFold(m.Group, group) || i < from {
-			continue
+	var items []any
+	for _, k := range slices.Sorted(maps.Keys(c.vms)) {
+		if m := c.vms[k]; group == "" || strings.EqualFold(m.Group, group) {
+			items = append(items, c.vmBody(m, false))
 		}
-		if len(list) == c.cfg.PageSize {
-			next = i
-			break
-		}
-		list = append(list, c.vmBody(m, false))
 	}
-	body := map[string]any{"value": list}
-	if next > 0 {
-		query.Set("$skiptoken", strconv.Itoa(next))
-		u := url.URL{Scheme: "https", Host: r.Host, Path: r.URL.Path, RawQuery: query.Encode()}
-		body["nextLink"] = u.String()
-	}
-	return answer{code: http.StatusOK, body: body}
+	return c.page(r, items)
 }
 
 // decode reads a JSON object, numbers as they are written.

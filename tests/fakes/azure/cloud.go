@@ -40,6 +40,13 @@ type Cloud struct {
 	faults     []*scripted
 	journal    []Request
 	changed    chan struct{} // closed and replaced whenever the journal grows
+	locks      map[string]string
+	bound      map[place]held // the data plane
+	bindings   []Binding
+
+	// planeMu keeps the changes of the data plane in one order. It is taken before mu.
+	planeMu sync.Mutex
+	plane   Plane
 }
 
 // New builds a cloud. power may be nil: then nothing stands behind the machines.
@@ -64,6 +71,7 @@ func New(cfg Config, power Power) (*Cloud, error) {
 		power: power, began: time.Now(), id: uuid(), cfg: cfg,
 		groups: map[string]string{}, vms: map[string]*machine{}, tokens: map[string]token{},
 		operations: map[string]*operation{}, network: map[string]*resource{}, changed: make(chan struct{}),
+		locks: map[string]string{}, bound: map[place]held{},
 	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	for _, g := range cfg.Groups {

@@ -32,10 +32,22 @@ type Config struct {
 	VMs    []VM
 	// Principals are the identities that may sign in.
 	Principals []Principal
-	// Network holds network resources in ARM's own JSON, by resource id. The
-	// network interfaces that machines name are made if they are not here.
+	// Network holds network resources in ARM's own JSON, by resource id: virtual
+	// networks with their subnets, network interfaces, security groups, load
+	// balancers, public addresses.
 	Network map[string]map[string]any
 	Latency Latency
+	// Move says what the subscription knows of moveIpConfigurations.
+	Move Move
+	// Busy is the answer to a change of what is being changed.
+	Busy Busy
+	// FreeEarly frees an address when the change that takes it away is accepted,
+	// not only when the data plane has let go of it. Which of them the real one
+	// does is not known.
+	FreeEarly bool
+	// OperationRights makes reading an operation need the right
+	// Microsoft.Network/locations/operations/read.
+	OperationRights bool
 	// PageSize bounds the entries of one page of a list; 0 means 100.
 	PageSize int
 	// PollAfter is sent as Retry-After, in seconds, with every accepted
@@ -55,8 +67,14 @@ type Latency struct {
 	// Start is the time until a started machine runs, Deallocate until a
 	// machine has given back its host.
 	Start, Deallocate Duration
-	// Update is the time a change of a network resource takes.
-	Update Duration
+	// Update is the time a change of a network interface takes, Move the time to
+	// move ipConfigurations (0: as Update), Subnet a change of a subnet.
+	Update, Move, Subnet Duration
+	// Program is when such a change is in the data plane; 0 or more than the change
+	// takes means at its end.
+	Program Duration
+	// Metadata is the time from there until the metadata service tells of it.
+	Metadata Duration
 	// Tail is how long an operation goes on after its effect is visible.
 	Tail Duration
 }

@@ -45,14 +45,18 @@ type Fault struct {
 
 // OperationFault is how an accepted operation goes wrong.
 type OperationFault struct {
-	// Status is Failed (if empty) or Canceled.
+	// Status is Failed (if empty), Canceled or, for one that is only slow, Succeeded.
 	Status, Code, Message string
-	// After is how long the operation goes on until then.
+	// After is how long the operation goes on until then; with Effect, how much
+	// longer than others a change of the network takes.
 	After Duration
 	// Stuck operations never end.
 	Stuck bool
 	// Effect lets the operation do its work nevertheless.
 	Effect bool
+	// Rollback lets a network resource be again what it was. Otherwise it shows
+	// what it should have become, as Failed.
+	Rollback bool
 }
 
 func (f *OperationFault) status() string {
@@ -66,7 +70,7 @@ func (f *OperationFault) status() string {
 }
 
 func (f *OperationFault) err() *armError {
-	if f == nil {
+	if f == nil || f.Status == "Succeeded" {
 		return nil
 	}
 	return &armError{Code: f.Code, Message: f.Message}

@@ -90,6 +90,8 @@ func (c *Cloud) instanceCompute(m *machine) map[string]any {
 	}
 }
 
+// instanceNetwork tells of the addresses that had been in the data plane some time
+// ago.
 func (c *Cloud) instanceNetwork(m *machine) map[string]any {
 	list := []any{}
 	for _, id := range m.NICs {
@@ -97,14 +99,22 @@ func (c *Cloud) instanceNetwork(m *machine) map[string]any {
 		if n == nil {
 			continue
 		}
-		var addresses []any
-		for _, cfg := range n.configs() {
-			addresses = append(addresses, map[string]any{"privateIpAddress": text(props(cfg), "privateIPAddress"), "publicIpAddress": ""})
+		v4, v6, subnets := []any{}, []any{}, []any{}
+		for _, s := range n.seen {
+			entry := map[string]any{"privateIpAddress": s.address.String(), "publicIpAddress": ""}
+			if s.address.Is6() {
+				v6 = append(v6, entry)
+				continue
+			}
+			v4 = append(v4, entry)
+			if len(subnets) == 0 && s.subnet.IsValid() {
+				subnets = append(subnets, map[string]any{"address": s.subnet.Addr().String(), "prefix": strconv.Itoa(s.subnet.Bits())})
+			}
 		}
 		list = append(list, map[string]any{
 			"macAddress": strings.ReplaceAll(text(props(n.body), "macAddress"), "-", ""),
-			"ipv4":       map[string]any{"ipAddress": addresses, "subnet": []any{}},
-			"ipv6":       map[string]any{"ipAddress": []any{}},
+			"ipv4":       map[string]any{"ipAddress": v4, "subnet": subnets},
+			"ipv6":       map[string]any{"ipAddress": v6},
 		})
 	}
 	return map[string]any{"interface": list}

@@ -1,13 +1,15 @@
 package azure
 
 import (
-	"encoding/json"
 	"fmt"
 	"maps"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 )
 
 // resource is a network resource as ARM shows it. The body is kept whole, with
@@ -15,22 +17,44 @@ import (
 type resource struct {
 	id   string
 	body map[string]any
+	// op is the last operation on it; it is locked until that ends.
+	op *operation
+	// seen is what the metadata service knows of an interface's addresses.
+	seen []seen
 }
 
+// seen is an address as the metadata service tells of it.
+type seen struct {
+	address netip.Addr
+	subnet  netip.Prefix
+}
+
+// The kinds of network resources whose insides matter.
+const (
+	kindNIC  = "networkInterfaces"
+	kindVNet = "virtualNetworks"
+)
+
 // PutNetwork stores a network resource in ARM's JSON, as if it had always been
-// there. Nothing is checked but the id.
+// there: it is in the data plane and the metadata service tells of it. Nothing is
+// checked but the id.
 func (c *Cloud) PutNetwork(id string, body map[string]any) error {
 	q := parse(id)
 	if !strings.EqualFold(q.provider, "Microsoft.Network") || q.name == "" || q.group == "" {
 		return fmt.Errorf("%q is not the id of a network resource", id)
 	}
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	if _, ok := c.groups[strings.ToLower(q.group)]; !ok {
 		c.groups[strings.ToLower(q.group)] = q.group
 	}
-	c.store(id, q, clone(body), "Succeeded")
-	return nil
+	body = clone(body)
+	if strings.EqualFold(q.kind, kindNIC) {
+		choosePrimary(list(props(body)["ipConfigurations"]))
+	}
+	n := c.store(id, q, body, "Succeeded")
+	n.seen = c.snapshot(n)
+	c.mu.Unlock()
+	return c.program(n)
 }
 
 // Network is a copy of a network resource, nil if there is none.
@@ -43,259 +67,249 @@ func (c *Cloud) Network(id string) map[string]any {
 	return nil
 }
 
-// store completes a body with what ARM adds and keeps it; c.mu is held.
+// store completes a body with what ARM adds and keeps it; c.mu is held. What ARM
+// alone decides is taken from the resource that was there.
 func (c *Cloud) store(id string, q request, body map[string]any, provisioning string) *resource {
-	body["id"], body["name"], body["type"] = id, q.name, q.provider+"/"+q.kind
+	key := strings.ToLower(id)
+	n := c.network[key]
+	if n == nil {
+		n = &resource{id: id}
+		c.network[key] = n
+	}
+	body["id"], body["name"], body["type"] = n.id, q.name, q.provider+"/"+q.kind
 	if body["location"] == nil {
 		body["location"] = c.cfg.Location
 	}
-	body["etag"] = `W/"` + uuid() + `"`
+	if strings.EqualFold(q.kind, kindNIC) {
+		c.completeNIC(n, body)
+	}
+	if strings.EqualFold(q.kind, kindVNet) {
+		c.completeVNet(n.id, body)
+	}
+	n.body = body
+	n.settle(provisioning)
+	return n
+}
+
+// settle shows another provisioning state; the resource is another version then.
+func (n *resource) settle(provisioning string) {
+	props(n.body)["provisioningState"] = provisioning
+	n.touch()
+}
+
+// touch gives the resource a new etag, and its parts the same one.
+func (n *resource) touch() {
+	etag := `W/"` + uuid() + `"`
+	n.body["etag"] = etag
+	for _, cfg := range n.configs() {
+		cfg["etag"] = etag
+		props(cfg)["provisioningState"] = props(n.body)["provisioningState"]
+	}
+}
+
+func (n *resource) configs() []map[string]any { return list(props(n.body)["ipConfigurations"]) }
+
+func (n *resource) locked() bool { return n.op != nil && !n.op.ended() }
+
+// completeNIC adds what ARM adds to an interface, and resets what was left out.
+func (c *Cloud) completeNIC(n *resource, body map[string]any) {
 	p := props(body)
-	p["provisioningState"] = provisioning
-	if strings.EqualFold(q.kind, "networkInterfaces") {
-		if p["macAddress"] == nil {
-			u := strings.ToUpper(uuid())
-			p["macAddress"] = "00-0D-3A-" + u[0:2] + "-" + u[2:4] + "-" + u[4:6]
-		}
-		for _, cfg := range list(p["ipConfigurations"]) {
-			c.completeConfig(id, cfg)
+	for k, v := range map[string]any{
+		"enableAcceleratedNetworking": false, "enableIPForwarding": false, "disableTcpStateTracking": false,
+		"nicType": "Standard", "dnsSettings": map[string]any{"dnsServers": []any{}, "appliedDnsServers": []any{}},
+	} {
+		if p[k] == nil {
+			p[k] = v
 		}
 	}
-	n := &resource{id, body}
-	c.network[strings.ToLower(id)] = n
-	return n
+	old := map[string]any{}
+	if n.body != nil {
+		old = props(n.body)
+	}
+	// These are ARM's to say, whatever was sent.
+	for _, k := range []string{"macAddress", "virtualMachine", "resourceGuid"} {
+		if v, ok := old[k]; ok {
+			p[k] = v
+		} else if n.body != nil {
+			delete(p, k)
+		}
+	}
+	if text(p, "macAddress") == "" {
+		u := strings.ToUpper(uuid())
+		p["macAddress"] = "00-0D-3A-" + u[0:2] + "-" + u[2:4] + "-" + u[4:6]
+	}
+	if text(p, "resourceGuid") == "" {
+		p["resourceGuid"] = uuid()
+	}
+	for _, cfg := range list(p["ipConfigurations"]) {
+		c.completeConfig(n.id, cfg)
+	}
 }
 
 // completeConfig gives an ipConfiguration its id and, if it is dynamic, an
 // address of its subnet.
 func (c *Cloud) completeConfig(nic string, cfg map[string]any) {
 	cfg["id"] = nic + "/ipConfigurations/" + text(cfg, "name")
+	cfg["type"] = "Microsoft.Network/networkInterfaces/ipConfigurations"
 	p := props(cfg)
-	p["provisioningState"] = "Succeeded"
 	if text(p, "privateIPAllocationMethod") == "" {
 		p["privateIPAllocationMethod"] = "Dynamic"
+	}
+	if text(p, "privateIPAddressVersion") == "" {
+		p["privateIPAddressVersion"] = "IPv4"
+	}
+	if _, ok := p["primary"].(bool); !ok {
+		p["primary"] = false
 	}
 	subnet := c.subnet(text(object(p["subnet"]), "id"))
 	if subnet == nil {
 		return
 	}
-	prefix, err := netip.ParsePrefix(text(props(subnet), "addressPrefix"))
-	if err != nil {
+	prefix, ok := prefixFor(subnet, text(p, "privateIPAddressVersion"))
+	if !ok {
 		return
 	}
-	if a, err := netip.ParseAddr(text(p, "privateIPAddress")); err == nil && prefix.Contains(a) {
+	if strings.EqualFold(text(p, "privateIPAllocationMethod"), "Static") {
 		return
 	}
-	if strings.EqualFold(text(p, "privateIPAllocationMethod"), "Dynamic") {
-		p["privateIPAddress"] = c.freeAddress(prefix).String()
+	vnet := vnetOf(text(object(p["subnet"]), "id"))
+	if a, err := netip.ParseAddr(text(p, "privateIPAddress")); err == nil && prefix.Contains(a) && c.owner(vnet, a, nic) == "" {
+		return
+	}
+	p["privateIPAddress"] = c.freeAddress(vnet, prefix).String()
+}
+
+// choosePrimary makes the first the primary if none is.
+func choosePrimary(configs []map[string]any) {
+	for _, cfg := range configs {
+		if primary(cfg) {
+			return
+		}
+	}
+	if len(configs) > 0 {
+		props(configs[0])["primary"] = true
 	}
 }
 
-// freeAddress is the first address of a subnet that nobody has; the first four
-// of each are the platform's.
-func (c *Cloud) freeAddress(prefix netip.Prefix) netip.Addr {
-	a := prefix.Masked().Addr()
-	for range 4 {
-		a = a.Next()
-	}
-	for c.owner(a.String(), "") != "" {
-		a = a.Next()
-	}
-	return a
-}
-
-// owner is the id of the ipConfiguration that has an address, other than those
-// of one interface.
-func (c *Cloud) owner(address, except string) string {
-	for _, k := range slices.Sorted(maps.Keys(c.network)) {
-		n := c.network[k]
-		if strings.EqualFold(n.id, except) {
-			continue
-		}
-		for _, cfg := range n.configs() {
-			if text(props(cfg), "privateIPAddress") == address {
-				return text(cfg, "id")
-			}
-		}
-	}
-	return ""
-}
-
-// subnet finds a subnet in its virtual network by id.
-func (c *Cloud) subnet(id string) map[string]any {
-	i := strings.LastIndex(strings.ToLower(id), "/subnets/")
-	if i < 0 {
-		return nil
-	}
-	vnet := c.network[strings.ToLower(id[:i])]
-	if vnet == nil {
-		return nil
-	}
-	for _, s := range list(props(vnet.body)["subnets"]) {
-		if strings.EqualFold(text(s, "name"), id[i+len("/subnets/"):]) {
-			return s
-		}
-	}
-	return nil
+func primary(cfg map[string]any) bool {
+	b, ok := props(cfg)["primary"].(bool)
+	return ok && b
 }
 
 // networkRequest answers for network resources; c.mu is held.
 func (c *Cloud) networkRequest(r *http.Request, q request, p Principal, body []byte, fault *Fault) answer {
-	if q.name == "" || q.sub != "" {
-		return notAllowed(r)
+	if a := c.checkLocks(r.Method, q.scope); a != nil {
+		return *a
 	}
-	n := c.network[strings.ToLower(q.scope)]
-	switch r.Method {
-	case http.MethodGet:
-		if n == nil {
-			return fail(http.StatusNotFound, "ResourceNotFound", fmt.Sprintf(
-				"The Resource '%s/%s/%s' under resource group '%s' was not found.", q.provider, q.kind, q.name, q.group))
+	if q.name == "" {
+		if r.Method != http.MethodGet {
+			return notAllowed(r)
 		}
-		return answer{code: http.StatusOK, body: clone(n.body), header: http.Header{"Etag": {text(n.body, "etag")}}}
-	case http.MethodPut:
-		if strings.EqualFold(q.kind, "networkInterfaces") {
-			return c.putInterface(r, q, p, n, body, fault)
-		}
+		return c.listNetwork(r, q)
+	}
+	n := c.network[strings.ToLower(q.resource())]
+	nic, vnet := strings.EqualFold(q.kind, kindNIC), strings.EqualFold(q.kind, kindVNet)
+	switch {
+	case nic && q.sub == "":
+		return c.nicRequest(r, q, p, n, body, fault)
+	case nic && strings.EqualFold(q.sub, "ipConfigurations") && r.Method == http.MethodGet:
+		return getConfigs(q, n)
+	case vnet:
+		return c.vnetRequest(r, q, p, n, body, fault)
+	case q.sub == "" && r.Method == http.MethodGet:
+		return getResource(q, n)
 	}
 	return notAllowed(r)
 }
 
-// putInterface replaces a network interface whole: what the body leaves out is
-// gone, as in the real one.
-func (c *Cloud) putInterface(r *http.Request, q request, p Principal, old *resource, raw []byte, fault *Fault) answer {
-	body, err := decode(raw)
-	if err != nil {
-		return fail(http.StatusBadRequest, "InvalidRequestContent", "The request content was invalid and could not be deserialized.")
+func getResource(q request, n *resource) answer {
+	if n == nil {
+		return notFound(q)
 	}
-	if match := r.Header.Get("If-Match"); match != "" && (old == nil || match != text(old.body, "etag")) {
-		return fail(http.StatusPreconditionFailed, "PreconditionFailed", "Precondition failed.", "PreconditionFailedEtagMismatch")
-	}
-	if refused := c.checkInterface(q, p, body); refused != nil {
-		return *refused
-	}
-	code := http.StatusCreated
-	if old != nil {
-		code = http.StatusOK
-		if mac, ok := props(old.body)["macAddress"]; ok {
-			props(body)["macAddress"] = mac
-		}
-		if vm, ok := props(old.body)["virtualMachine"]; ok {
-			props(body)["virtualMachine"] = vm
-		}
-	}
-	var of *OperationFault
-	if fault != nil {
-		of = fault.Operation
-	}
-	op := c.newOperation("Microsoft.Network", of)
-	if of != nil && !of.Effect {
-		if !of.Stuck {
-			c.after(of.After, func() { c.finish(op, of.status(), of.err()) })
-		}
-		return c.accepted(r, op, code, body)
-	}
-	n := c.store(q.scope, q, body, "Updating")
-	c.after(c.cfg.Latency.Update, func() {
-		c.mu.Lock()
-		if c.network[strings.ToLower(n.id)] == n {
-			props(n.body)["provisioningState"] = "Succeeded"
-		}
-		c.mu.Unlock()
-		c.after(c.cfg.Latency.Tail, func() { c.finish(op, of.status(), of.err()) })
-	})
-	return c.accepted(r, op, code, clone(n.body))
+	return answer{code: http.StatusOK, body: clone(n.body), header: http.Header{"Etag": {text(n.body, "etag")}}}
 }
 
-// checkInterface applies the rules of ARM that users have met.
-func (c *Cloud) checkInterface(q request, p Principal, body map[string]any) *answer {
-	refuse := func(a answer) *answer { return &a }
-	configs := list(props(body)["ipConfigurations"])
-	if len(configs) == 0 {
-		return refuse(fail(http.StatusBadRequest, "InvalidIPConfigCount", "Network interface must have one or more IP configurations."))
-	}
-	for _, cfg := range configs {
-		id := text(object(props(cfg)["subnet"]), "id")
-		subnet := c.subnet(id)
-		if subnet == nil {
-			return refuse(fail(http.StatusBadRequest, "InvalidResourceReference", fmt.Sprintf("Resource %s referenced by resource %s was not found.", id, q.scope)))
-		}
-		join := "Microsoft.Network/virtualNetworks/subnets/join/action"
-		if !p.allowed(join, id) {
-			a := fail(http.StatusForbidden, "LinkedAuthorizationFailed", fmt.Sprintf(
-				"The client '%s' with object id '%s' has permission to perform action 'Microsoft.Network/networkInterfaces/write' on scope '%s'; however, it does not have permission to perform action(s) '%s' on the linked scope(s) '%s' (respectively) or the linked scope(s) are invalid.",
-				p.ClientID, p.ObjectID, q.scope, join, id))
-			a.right = join
-			return &a
-		}
-		address := text(props(cfg), "privateIPAddress")
-		static := strings.EqualFold(text(props(cfg), "privateIPAllocationMethod"), "Static")
-		if address == "" || !static {
-			continue
-		}
-		if by := c.owner(address, q.scope); by != "" {
-			return refuse(fail(http.StatusBadRequest, "PrivateIPAddressIsAllocated", fmt.Sprintf(
-				"IP configuration %s/ipConfigurations/%s is using the private IP address %s which is already allocated to resource %s.", q.scope, text(cfg, "name"), address, by)))
-		}
-		prefix, err := netip.ParsePrefix(text(props(subnet), "addressPrefix"))
-		if a, aerr := netip.ParseAddr(address); err == nil && (aerr != nil || !prefix.Contains(a)) {
-			return refuse(fail(http.StatusBadRequest, "PrivateIPAddressNotInSubnet", fmt.Sprintf("Private static IP address %s does not belong to the range of subnet prefix %s.", address, prefix)))
-		}
-	}
-	return nil
+func notFound(q request) answer {
+	return fail(http.StatusNotFound, "ResourceNotFound", fmt.Sprintf(
+		"The Resource '%s/%s/%s' under resource group '%s' was not found. For more details please go to https://aka.ms/ARMResourceNotFoundFix", q.provider, q.kind, q.name, q.group))
 }
 
-func (n *resource) configs() []map[string]any { return list(props(n.body)["ipConfigurations"]) }
-
-// props is the object "properties" of a body; it is made if missing.
-func props(body map[string]any) map[string]any {
-	p, ok := body["properties"].(map[string]any)
-	if !ok {
-		p = map[string]any{}
-		body["properties"] = p
+// getConfigs reads the ipConfigurations of an interface, which is all that can be
+// done with them by themselves.
+func getConfigs(q request, n *resource) answer {
+	if n == nil {
+		return notFound(q)
 	}
-	return p
+	all := list(clone(n.body)["properties"].(map[string]any)["ipConfigurations"])
+	if q.inner == "" {
+		value := []any{}
+		for _, cfg := range all {
+			value = append(value, cfg)
+		}
+		return answer{code: http.StatusOK, body: map[string]any{"value": value}}
+	}
+	for _, cfg := range all {
+		if strings.EqualFold(text(cfg, "name"), q.inner) {
+			return answer{code: http.StatusOK, body: cfg, header: http.Header{"Etag": {text(cfg, "etag")}}}
+		}
+	}
+	return fail(http.StatusNotFound, "NotFound", fmt.Sprintf("Resource %s/ipConfigurations/%s not found.", n.id, q.inner))
 }
 
-func object(v any) map[string]any {
-	o, ok := v.(map[string]any)
-	if !ok {
-		return map[string]any{}
+// listNetwork gives one page of the resources of a kind.
+func (c *Cloud) listNetwork(r *http.Request, q request) answer {
+	var items []any
+	for _, k := range slices.Sorted(maps.Keys(c.network)) {
+		n := c.network[k]
+		o := parse(n.id)
+		if strings.EqualFold(o.kind, q.kind) && (q.group == "" || strings.EqualFold(o.group, q.group)) {
+			items = append(items, clone(n.body))
+		}
 	}
-	return o
+	return c.page(r, items)
 }
 
-func list(v any) []map[string]any {
-	items, ok := v.([]any)
-	if !ok {
+// page cuts a page out of a list.
+func (c *Cloud) page(r *http.Request, items []any) answer {
+	query := r.URL.Query()
+	from, err := strconv.Atoi(query.Get("$skiptoken"))
+	if err != nil || from < 0 || from > len(items) {
+		from = 0
+	}
+	to := min(from+c.cfg.PageSize, len(items))
+	body := map[string]any{"value": slices.Concat([]any{}, items[from:to])}
+	if to < len(items) {
+		query.Set("$skiptoken", strconv.Itoa(to))
+		u := url.URL{Scheme: "https", Host: r.Host, Path: r.URL.Path, RawQuery: query.Encode()}
+		body["nextLink"] = u.String()
+	}
+	return answer{code: http.StatusOK, body: body}
+}
+
+// Occupy makes a resource, or a subnet, busy for a while, as if somebody else's
+// operation ran on it.
+func (c *Cloud) Occupy(id string, d time.Duration) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	op := c.newOperation("Microsoft.Network", nil)
+	if s := c.subnet(id); s != nil {
+		op.name = "PutSubnetOperation"
+		props(s)["provisioningState"] = "Updating"
+		c.after(Duration(d), func() {
+			c.mu.Lock()
+			props(s)["provisioningState"] = "Succeeded"
+			c.mu.Unlock()
+			c.finish(op, "Succeeded", nil)
+		})
 		return nil
 	}
-	var all []map[string]any
-	for _, i := range items {
-		if o, ok := i.(map[string]any); ok {
-			all = append(all, o)
-		}
+	n := c.network[strings.ToLower(id)]
+	if n == nil {
+		return fmt.Errorf("there is no %s", id)
 	}
-	return all
-}
-
-func text(o map[string]any, key string) string {
-	s, ok := o[key].(string)
-	if !ok {
-		return ""
-	}
-	return s
-}
-
-// clone copies a body through JSON, so that Go literals become what a client
-// would have sent.
-func clone(body map[string]any) map[string]any {
-	b, err := json.Marshal(body)
-	if err != nil {
-		return map[string]any{}
-	}
-	c, err := decode(b)
-	if err != nil || c == nil {
-		return map[string]any{}
-	}
-	return c
+	op.name = "PutNicOperation"
+	n.op = op
+	n.settle("Updating")
+	c.after(Duration(d), func() { c.endChange(op, []*resource{n}, "Succeeded", nil) })
+	return nil
 }

@@ -11,9 +11,20 @@ import (
 // operation is a long-running operation, read by its own URLs.
 type operation struct {
 	id, provider string
-	begun, over  time.Time
-	status       string
-	err          *armError
+	// name is what error texts call it.
+	name        string
+	begun, over time.Time
+	status      string
+	err         *armError
+	// undo goes back to what was before, if that is what its failure does.
+	undo func()
+}
+
+// back undoes what an operation has changed, unless it has ended.
+func (o *operation) back() {
+	if o.undo != nil && !o.ended() {
+		o.undo()
+	}
 }
 
 func (o *operation) ended() bool { return o.status != "InProgress" }
@@ -59,7 +70,11 @@ func (c *Cloud) accepted(r *http.Request, op *operation, code int, body any) ans
 }
 
 // operationStatus answers both URLs of an operation; c.mu is held.
-func (c *Cloud) operationStatus(r *http.Request, id string) answer {
+func (c *Cloud) operationStatus(r *http.Request, q request, p Principal) answer {
+	id, right := q.inner, q.provider+"/locations/operations/read"
+	if scope := "/subscriptions/" + q.subscription; c.cfg.OperationRights && !p.allowed(right, scope) {
+		return denied(p, right, scope)
+	}
 	op := c.operations[strings.ToLower(id)]
 	if op == nil {
 		return fail(http.StatusNotFound, "NotFound", fmt.Sprintf("The entity was not found: operation %s.", id))

@@ -45,6 +45,11 @@ func (c *Cloud) AddVM(vm VM) error {
 		c.groups[strings.ToLower(vm.Group)] = vm.Group
 	}
 	c.vms[vmKey(vm.Group, vm.Name)] = &machine{VM: vm, provisioning: "Succeeded"}
+	for _, id := range vm.NICs {
+		if n := c.network[strings.ToLower(id)]; n != nil {
+			props(n.body)["virtualMachine"] = map[string]any{"id": c.VMID(vm.Group, vm.Name)}
+		}
+	}
 	return nil
 }
 
