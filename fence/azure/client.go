@@ -1,19 +1,13 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"net/http"
-	"strings"
 	"time"
 
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore/arm"
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore/streaming"
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/compute/armcompute/v8"
 
+	"pgrex/lib/azure"
 	"pgrex/lib/stonith"
 )
 
@@ -25,71 +19,91 @@ const readPatience = 20 * time.Second
 type device struct {
 	call                *stonith.Call
 	subscription, group string
-	who                 string
-	place               place
+	arm                 *azure.Client
 	vms                 *armcompute.VirtualMachinesClient
-	// raw sends what the SDK has no types for, or whose unknown fields must survive.
-	raw *arm.Client
-	// clients are closed at the end.
-	clients []*http.Client
-	targets map[string]*target
-	// answered says that ARM has answered before: then silence means a lost connection.
-	answered bool
+	targets             map[string]*target
 }
 
 // open prepares the clients. The first request to ARM signs in.
-func open(ctx context.Context, w wire, c *stonith.Call) (*device, error) {
-	web, local := w.client(true), w.client(false)
-	d := &device{call: c, clients: []*http.Client{web, local}, targets: map[string]*target{}}
-	if err := d.prepare(ctx, web, local); err != nil {
-		_ = d.Close(ctx) // it only drops idle connections
+func open(ctx context.Context, w azure.Wire, c *stonith.Call) (*device, error) {
+	client, err := azure.Open(ctx, clientOptions(w, c))
+	if err != nil {
+		return nil, failure(err)
+	}
+	d := &device{call: c, arm: client, targets: map[string]*target{}}
+	if err := d.prepare(ctx); err != nil {
+		client.Close()
 		return nil, err
 	}
 	return d, nil
 }
 
-func (d *device) prepare(ctx context.Context, web, local *http.Client) error {
-	var err error
-	if d.place, err = findPlace(ctx, d.call, web); err != nil {
-		return err
+// clientOptions are the parameters in the words of lib/azure.
+func clientOptions(w azure.Wire, c *stonith.Call) azure.Options {
+	v := c.Values
+	o := azure.Options{
+		Program: "pgrex-fence_azure", Cloud: v.String("cloud"), MetadataEndpoint: v.String("metadata_endpoint"),
+		RequestTimeout: v.Duration(requestTimeout), Log: c.Log, Hide: c.Hide, Wire: w,
+		Identity: azure.Identity{Managed: v.String("identity")},
 	}
-	if d.subscription, d.group, err = findGroup(ctx, d.call, local); err != nil {
-		return err
+	if !managed(c) {
+		o.Identity = azure.Identity{
+			Application: v.String("username"), Tenant: v.String("tenantId"),
+			CertificateFile: v.String("certificate_file"), FederatedTokenFile: v.String("federated_token_file"),
+		}
+		if c.HasPassword {
+			o.Identity.Secret = c.Password
+		}
 	}
-	cred, err := newCredential(d.call, d.place, web, local)
-	if err != nil {
-		return err
-	}
-	d.who = cred.name
-	return d.connect(cred, clientOptions(d.call, d.place, web))
-}
-
-// connect makes the clients of ARM.
-func (d *device) connect(cred credential, base policy.ClientOptions) error {
-	wait := patience{log: d.call.Log}
-	switch d.call.Action {
+	switch c.Action {
 	case "on", "off", "reboot":
 	default:
-		wait.throttled = readPatience
+		o.Throttled = readPatience
 	}
-	base.PerCallPolicies = []policy.Policy{wait}
-	options := &arm.ClientOptions{ClientOptions: base, DisableRPRegistration: true}
+	return o
+}
+
+func (d *device) prepare(ctx context.Context) error {
+	if err := d.findGroup(ctx); err != nil {
+		return err
+	}
+	cred, options := d.arm.Typed(d.arm.Place.Compute)
 	var err error
-	if d.raw, err = arm.NewClient("fence", "v1.0.0", cred, options); err != nil {
-		return stonith.Errorf(stonith.Usage, "Failed: %w", plain(err))
-	}
-	options.APIVersion = d.place.compute
 	if d.vms, err = armcompute.NewVirtualMachinesClient(d.subscription, cred, options); err != nil {
-		return stonith.Errorf(stonith.Usage, "Failed: %w", plain(err))
+		return stonith.Errorf(stonith.Usage, "Failed: %w", azure.Plain(err))
 	}
 	return nil
 }
 
-// Close drops the connections. A token is not given back; it ends by itself.
-func (d *device) Close(context.Context) error {
-	for _, c := range d.clients {
-		c.CloseIdleConnections()
+// findGroup settles subscription and resource group.
+func (d *device) findGroup(ctx context.Context) error {
+	d.subscription, d.group = d.call.Values.String("subscriptionId"), d.call.Values.String("resourceGroup")
+	if d.subscription != "" && d.group != "" {
+		return nil
 	}
+	missing := "resourceGroup is not set"
+	if d.subscription == "" {
+		missing = "subscriptionId is not set"
+	}
+	own, err := d.arm.Instance(ctx)
+	if err != nil {
+		return stonith.Errorf(stonith.Login, "%s and the instance metadata service (169.254.169.254) does not tell it: %w; set it, or see why this machine does not reach the service", missing, azure.Plain(err))
+	}
+	if d.subscription == "" {
+		d.subscription = own.Compute.SubscriptionID
+	}
+	if d.group == "" {
+		d.group = own.Compute.ResourceGroup
+	}
+	if d.subscription == "" || d.group == "" {
+		return stonith.Errorf(stonith.Login, "%s and the instance metadata do not contain it; set it", missing)
+	}
+	return nil
+}
+
+// Close drops the connections.
+func (d *device) Close(context.Context) error {
+	d.arm.Close()
 	return nil
 }
 
@@ -103,53 +117,13 @@ func (d *device) vmID(name string) string {
 	return d.groupID() + "/providers/Microsoft.Compute/virtualMachines/" + name
 }
 
-// fetch reads an id of ARM, or a whole URL that ARM has given us, into v.
-func (d *device) fetch(ctx context.Context, target, version string, v any) error {
-	_, err := d.send(ctx, http.MethodGet, target, version, nil, nil, v)
-	return err
+// fetch reads an id of ARM into v.
+func (d *device) fetch(ctx context.Context, id, version string, v any) error {
+	return d.arm.Fetch(ctx, id, version, v)
 }
 
-// send makes one request of ARM. The body and v are JSON; either may be nil.
-func (d *device) send(ctx context.Context, method, target, version string, header http.Header, body, v any) (http.Header, error) {
-	if !strings.Contains(target, "://") {
-		target = runtime.JoinPaths(d.raw.Endpoint(), target)
-	}
-	req, err := runtime.NewRequest(ctx, method, target)
-	if err != nil {
-		return nil, err
-	}
-	if version != "" {
-		q := req.Raw().URL.Query()
-		q.Set("api-version", version)
-		req.Raw().URL.RawQuery = q.Encode()
-	}
-	req.Raw().Header.Set("Accept", "application/json")
-	for k, values := range header {
-		req.Raw().Header[k] = values
-	}
-	if body != nil {
-		data, err := json.Marshal(body)
-		if err != nil {
-			return nil, err
-		}
-		if err := req.SetBody(streaming.NopCloser(bytes.NewReader(data)), "application/json"); err != nil {
-			return nil, err
-		}
-	}
-	resp, err := d.raw.Pipeline().Do(req)
-	if err != nil {
-		return nil, err
-	}
-	d.answered = true
-	data, err := runtime.Payload(resp)
-	if err != nil {
-		return resp.Header, err
-	}
-	if !runtime.HasStatusCode(resp, http.StatusOK, http.StatusCreated, http.StatusAccepted, http.StatusNoContent) {
-		return resp.Header, runtime.NewResponseError(resp)
-	}
-	if v == nil {
-		return resp.Header, nil
-	}
-	return resp.Header, json.Unmarshal(data, v)
+// put replaces a resource of the network.
+func (d *device) put(ctx context.Context, id string, header http.Header, body any) error {
+	_, err := d.arm.Send(ctx, azure.Request{Method: http.MethodPut, Target: id, Version: d.arm.Place.Network, Header: header, Body: body}, nil)
+	return err
 }

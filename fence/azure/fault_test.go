@@ -180,20 +180,20 @@ func TestNoWay(t *testing.T) {
 	}{
 		{"nobody listens", func(*site) {}, []string{"metadata_endpoint=https://" + address}, []string{"connection refused", "metadata_endpoint"}},
 		{"no name", func(s *site) {
-			s.wire.dial = func(context.Context, string, string) (net.Conn, error) {
+			s.wire.Dial = func(context.Context, string, string) (net.Conn, error) {
 				return nil, &net.DNSError{Name: "management.azure.com", Err: "no such host", IsNotFound: true}
 			}
 		}, []string{"cloud=public", "subscriptionId=s", "resourceGroup=g"}, []string{"management.azure.com"}},
 		{"not on Azure", func(s *site) {
-			dial := s.wire.dial
-			s.wire.dial = func(ctx context.Context, network, to string) (net.Conn, error) {
+			dial := s.wire.Dial
+			s.wire.Dial = func(ctx context.Context, network, to string) (net.Conn, error) {
 				if strings.HasPrefix(to, "169.254.") {
 					return nil, &net.OpError{Op: "dial", Err: refuse}
 				}
 				return dial(ctx, network, to)
 			}
 		}, nil, []string{"subscriptionId is not set", "instance metadata service (169.254.169.254)", "set it"}},
-		{"unknown authority", func(s *site) { s.wire.roots = nil }, nil, []string{"certificate is not trusted"}},
+		{"unknown authority", func(s *site) { s.wire.Roots = nil }, nil, []string{"certificate is not trusted"}},
 		{"ARM drops everything", func(s *site) {
 			s.Script(azure.Fault{Service: azure.ARM, Path: "/virtualMachines", Drop: true, Times: -1})
 		}, nil, []string{"was not reached", "stream error", "Unable to connect/login"}},

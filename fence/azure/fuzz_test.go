@@ -14,7 +14,9 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/cloud"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/compute/armcompute/v8"
 
+	arm "pgrex/lib/azure"
 	"pgrex/lib/meta"
 	"pgrex/lib/stonith"
 )
@@ -41,13 +43,18 @@ func (anyToken) GetToken(context.Context, policy.TokenRequestOptions) (azcore.Ac
 // cannedDevice is a device whose every answer is the same.
 func cannedDevice(t *testing.T, answer canned) *device {
 	t.Helper()
-	d := &device{
-		call:         &stonith.Call{Action: "off", Values: meta.Values{}, Log: slog.New(slog.DiscardHandler)},
-		subscription: "s", group: "g", who: "nobody", targets: map[string]*target{},
-		place: place{Configuration: cloud.AzurePublic, compute: "2024-03-01", network: "2024-03-01"},
+	place := arm.Place{Configuration: cloud.AzurePublic, Compute: "2024-03-01", Network: "2024-03-01"}
+	base := policy.ClientOptions{Transport: answer, Retry: policy.RetryOptions{MaxRetries: -1}, Cloud: cloud.AzurePublic}
+	client, err := arm.Connect(arm.NewCredential(anyToken{}, "nobody", nil), place, base, 0, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
 	}
-	cred := credential{anyToken{}, "nobody", func(...string) {}}
-	if err := d.connect(cred, policy.ClientOptions{Transport: answer, Retry: policy.RetryOptions{MaxRetries: -1}, Cloud: cloud.AzurePublic}); err != nil {
+	d := &device{
+		call: &stonith.Call{Action: "off", Values: meta.Values{}, Log: slog.New(slog.DiscardHandler)}, arm: client,
+		subscription: "s", group: "g", targets: map[string]*target{},
+	}
+	cred, options := client.Typed(place.Compute)
+	if d.vms, err = armcompute.NewVirtualMachinesClient("s", cred, options); err != nil {
 		t.Fatal(err)
 	}
 	return d
@@ -61,10 +68,10 @@ func saysOff(body []byte, vm string) bool {
 		return false
 	}
 	name, _ := doc["name"].(string)
-	list, _ := object(object(object(doc["properties"])["instanceView"]))["statuses"].([]any)
+	list, _ := arm.Object(arm.Object(arm.Object(doc["properties"])["instanceView"]))["statuses"].([]any)
 	states := map[string]bool{}
 	for _, s := range list {
-		if code, _ := object(s)["code"].(string); strings.HasPrefix(code, "PowerState/") {
+		if code, _ := arm.Object(s)["code"].(string); strings.HasPrefix(code, "PowerState/") {
 			states[strings.TrimPrefix(code, "PowerState/")] = true
 		}
 	}
@@ -126,7 +133,7 @@ func FuzzOperation(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
 		d := cannedDevice(t, canned{200, body})
-		op := &operation{want: stonith.Off, verb: "powerOff", url: "https://management.azure.com/subscriptions/s/operations/1"}
+		op := &operation{&arm.Operation{URL: "https://management.azure.com/subscriptions/s/operations/1"}, stonith.Off, "powerOff"}
 		err := d.follow(t.Context(), "vm", op)
 		if err == nil {
 			return
@@ -150,7 +157,7 @@ func FuzzInterface(f *testing.F) {
 	f.Add([]byte(`{"tags":[],"properties":[]}`))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		n := nic{id: "/nic"}
-		if (*exact)(&n.body).UnmarshalJSON(body) != nil || n.body == nil {
+		if (*arm.Exact)(&n.body).UnmarshalJSON(body) != nil || n.body == nil {
 			t.Skip("no object")
 		}
 		before, err := json.Marshal(n.body)
@@ -159,11 +166,11 @@ func FuzzInterface(f *testing.F) {
 		}
 		names := map[string]bool{}
 		for _, c := range n.configs() {
-			props := object(c["properties"])
-			if names[text(c, "name")] || subnetOf(c) == "" || text(props, "privateIPAllocationMethod") == "" || text(props, "privateIPAddress") == "" {
+			props := arm.Object(c["properties"])
+			if names[arm.Text(c, "name")] || subnetOf(c) == "" || arm.Text(props, "privateIPAllocationMethod") == "" || arm.Text(props, "privateIPAddress") == "" {
 				t.Skip("no interface of Azure's")
 			}
-			names[text(c, "name")] = true
+			names[arm.Text(c, "name")] = true
 		}
 		for _, k := range []string{tagSubnet, tagType, tagIP} {
 			for tag := range n.tags() {
@@ -176,7 +183,7 @@ func FuzzInterface(f *testing.F) {
 			t.Skip("tags that are none")
 		}
 		for _, c := range n.configs() {
-			for k := range object(object(c["properties"])["subnet"]) {
+			for k := range arm.Object(arm.Object(c["properties"])["subnet"]) {
 				if k != "id" {
 					t.Skip("a subnet in full; Azure sends it back by itself")
 				}
@@ -188,7 +195,7 @@ func FuzzInterface(f *testing.F) {
 			if v, ok := networkOf(subnetOf(c)); ok {
 				known[strings.ToLower(v)] = fence
 			}
-			if strings.EqualFold(subnetOf(c), fence.ID) || strings.EqualFold(last(subnetOf(c)), fenceSubnet) {
+			if strings.EqualFold(subnetOf(c), fence.ID) || strings.EqualFold(arm.Last(subnetOf(c)), fenceSubnet) {
 				t.Skip("it was cut off already")
 			}
 		}

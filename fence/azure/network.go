@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -10,6 +9,7 @@ import (
 
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/compute/armcompute/v8"
 
+	"pgrex/lib/azure"
 	"pgrex/lib/stonith"
 )
 
@@ -52,61 +52,34 @@ func (d *device) interfaces(ctx context.Context, vm string, m *armcompute.Virtua
 func (d *device) readNIC(ctx context.Context, id string) (nic, error) {
 	n := nic{id: id}
 	// Numbers stay as they are written; a float would change a large one.
-	if err := d.fetch(ctx, id, d.place.network, (*exact)(&n.body)); err != nil {
-		return n, d.explain(ctx, err, "reading network interface "+last(id), "")
+	if err := d.fetch(ctx, id, d.arm.Place.Network, (*azure.Exact)(&n.body)); err != nil {
+		return n, d.explain(ctx, err, "reading network interface "+azure.Last(id), "")
 	}
 	return n, nil
-}
-
-// exact is a JSON object whose numbers keep their digits.
-type exact map[string]any
-
-// UnmarshalJSON reads the object.
-func (e *exact) UnmarshalJSON(data []byte) error {
-	dec := json.NewDecoder(strings.NewReader(string(data)))
-	dec.UseNumber()
-	return dec.Decode((*map[string]any)(e))
 }
 
 // configs are the IP configurations of an interface.
 func (n nic) configs() []map[string]any {
 	var all []map[string]any
-	list, ok := object(n.body["properties"])["ipConfigurations"].([]any)
+	list, ok := azure.Object(n.body["properties"])["ipConfigurations"].([]any)
 	if !ok {
 		return nil
 	}
 	for _, c := range list {
-		all = append(all, object(c))
+		all = append(all, azure.Object(c))
 	}
 	return all
 }
 
 // settled says that Azure has carried out the last change of the interface.
 func (n nic) settled() bool {
-	return strings.EqualFold(text(object(n.body["properties"]), "provisioningState"), "Succeeded")
+	return strings.EqualFold(azure.Text(azure.Object(n.body["properties"]), "provisioningState"), "Succeeded")
 }
 
-func (n nic) tags() map[string]any { return object(n.body["tags"]) }
-
-// object is v as a JSON object, an empty one if it is none.
-func object(v any) map[string]any {
-	o, ok := v.(map[string]any)
-	if !ok {
-		return map[string]any{}
-	}
-	return o
-}
-
-func text(o map[string]any, key string) string {
-	s, ok := o[key].(string)
-	if !ok {
-		return ""
-	}
-	return s
-}
+func (n nic) tags() map[string]any { return azure.Object(n.body["tags"]) }
 
 func subnetOf(config map[string]any) string {
-	return text(object(object(config["properties"])["subnet"]), "id")
+	return azure.Text(azure.Object(azure.Object(config["properties"])["subnet"]), "id")
 }
 
 // isolated reports whether a machine is cut off: it has interfaces, all their IP
@@ -126,7 +99,7 @@ func (d *device) isolated(ctx context.Context, vm string, m *armcompute.VirtualM
 		for _, c := range n.configs() {
 			id := subnetOf(c)
 			// Only one that bears the right name can be it; that saves the look at the rules.
-			if !strings.EqualFold(last(id), fenceSubnet) {
+			if !strings.EqualFold(azure.Last(id), fenceSubnet) {
 				return false, nil
 			}
 			fence, err := f.of(ctx, id)
@@ -188,7 +161,7 @@ func (n nic) cut(ctx context.Context, f *fences) (bool, error) {
 	changed := false
 	tags := n.tags()
 	for _, c := range n.configs() {
-		props, from := object(c["properties"]), subnetOf(c)
+		props, from := azure.Object(c["properties"]), subnetOf(c)
 		fence, err := f.of(ctx, from)
 		if err != nil {
 			return false, err
@@ -196,10 +169,10 @@ func (n nic) cut(ctx context.Context, f *fences) (bool, error) {
 		if strings.EqualFold(fence.ID, from) {
 			continue
 		}
-		name := text(c, "name")
+		name := azure.Text(c, "name")
 		tags[tagSubnet+name] = from
-		tags[tagType+name] = text(props, "privateIPAllocationMethod")
-		tags[tagIP+name] = text(props, "privateIPAddress")
+		tags[tagType+name] = azure.Text(props, "privateIPAllocationMethod")
+		tags[tagIP+name] = azure.Text(props, "privateIPAddress")
 		props["subnet"] = map[string]any{"id": fence.ID}
 		props["privateIPAllocationMethod"] = dynamic
 		delete(props, "privateIPAddress") // one of the old subnet
@@ -233,19 +206,19 @@ func (n nic) back() (bool, error) {
 	changed := false
 	tags := n.tags()
 	for _, c := range n.configs() {
-		name := text(c, "name")
-		to, how, ip := text(tags, tagSubnet+name), text(tags, tagType+name), text(tags, tagIP+name)
+		name := azure.Text(c, "name")
+		to, how, ip := azure.Text(tags, tagSubnet+name), azure.Text(tags, tagType+name), azure.Text(tags, tagIP+name)
 		if to == "" {
-			if strings.EqualFold(last(subnetOf(c)), fenceSubnet) {
+			if strings.EqualFold(azure.Last(subnetOf(c)), fenceSubnet) {
 				return false, stonith.Errorf(stonith.Generic, "network fencing: IP configuration %q of network interface %q is in %s without the tag %s; move it back by hand",
-					name, last(n.id), fenceSubnet, tagSubnet+name)
+					name, azure.Last(n.id), fenceSubnet, tagSubnet+name)
 			}
 			continue
 		}
 		if how == "" {
 			how = dynamic
 		}
-		props := object(c["properties"])
+		props := azure.Object(c["properties"])
 		props["subnet"] = map[string]any{"id": to}
 		props["privateIPAllocationMethod"] = how
 		// A dynamic address is asked for as well: the node's own address must not change.
@@ -267,33 +240,33 @@ func (n nic) back() (bool, error) {
 // edit changes an interface and stores it. Whoever else has changed it meanwhile,
 // or is doing so, is waited for; the change is then made to what they left.
 func (d *device) edit(ctx context.Context, vm string, n nic, change func(nic) (bool, error)) error {
-	what := fmt.Sprintf("moving network interface %q of virtual machine %q", last(n.id), vm)
+	what := fmt.Sprintf("moving network interface %q of virtual machine %q", azure.Last(n.id), vm)
 	for warned := false; ; {
 		changed, err := change(n)
 		if err != nil || !changed {
 			return err
 		}
 		header := http.Header{}
-		if etag := text(n.body, "etag"); etag != "" {
+		if etag := azure.Text(n.body, "etag"); etag != "" {
 			header.Set("If-Match", etag)
 		}
-		_, err = d.send(ctx, http.MethodPut, n.id, d.place.network, header, n.body, nil)
+		err = d.put(ctx, n.id, header, n.body)
 		if err == nil {
-			d.call.Log.Info("the change of the network was accepted", "vm", vm, "interface", last(n.id))
+			d.call.Log.Info("the change of the network was accepted", "vm", vm, "interface", azure.Last(n.id))
 			return nil
 		}
-		f := asRefusal(err)
+		f := azure.AsRefusal(err)
 		// An address that was given up a moment ago is kept back for a while.
-		passing := f != nil && (f.locked() || f.status == http.StatusPreconditionFailed || f.code == "PrivateIPAddressIsBeingCleanedUp")
+		passing := f != nil && (f.Locked() || f.Status == http.StatusPreconditionFailed || f.Code == "PrivateIPAddressIsBeingCleanedUp")
 		if !passing {
 			return d.explain(ctx, err, what, vm)
 		}
 		if !warned {
-			d.call.Log.Warn(fmt.Sprintf("%s: not now (%s); trying again until it works", what, f.words()))
+			d.call.Log.Warn(fmt.Sprintf("%s: not now (%s); trying again until it works", what, f.Words()))
 			warned = true
 		}
-		if rest(ctx, max(lockPause, f.after)) != nil {
-			return stonith.Errorf(stonith.WaitingOff, "%s: until the end something else was changing it (%s)", what, f.words())
+		if azure.Rest(ctx, max(lockPause, f.After)) != nil {
+			return stonith.Errorf(stonith.WaitingOff, "%s: until the end something else was changing it (%s)", what, f.Words())
 		}
 		if n, err = d.readNIC(ctx, n.id); err != nil {
 			return err

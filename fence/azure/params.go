@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 
+	"pgrex/lib/azure"
 	"pgrex/lib/meta"
 	"pgrex/lib/stonith"
 )
@@ -23,7 +24,7 @@ With network_fencing a machine counts as off as soon as all its IP configuration
 )
 
 // declaration is the agent. The way to the network is handed in, for tests.
-func declaration(w wire) stonith.Agent {
+func declaration(w azure.Wire) stonith.Agent {
 	return stonith.Agent{
 		Name: "fence_azure", Short: "Fence agent for virtual machines in Azure", Long: long, Vendor: vendor,
 		Plugs: true, Login: true, Validates: true,
@@ -67,11 +68,11 @@ func parameters() []stonith.Parameter {
 	endpoint := param("metadata_endpoint", meta.String, "url",
 		"URL of a private cloud's Resource Manager",
 		"Needed with cloud=stack, from where it gets the addresses of that cloud. It is not the instance metadata service.")
-	endpoint.Old, endpoint.Flag, endpoint.Check = []string{"metadata-endpoint"}, "metadata-endpoint", https
+	endpoint.Old, endpoint.Flag, endpoint.Check = []string{"metadata-endpoint"}, "metadata-endpoint", azure.HTTPS
 	cloudName := param("cloud", meta.String, "name",
 		"Which Azure it is",
 		"public (the default), usgov, china, or stack for a private cloud, which needs metadata_endpoint.")
-	cloudName.Check = knownCloud
+	cloudName.Check = azure.KnownCloud
 	certificate := param("certificate_file", meta.String, "path",
 		"Certificate and private key of the application",
 		"PEM or PKCS#12, an absolute path on every node that may fence; readable by root only. password is its passphrase, if it has one.")
@@ -104,33 +105,9 @@ func parameters() []stonith.Parameter {
 	}
 }
 
-const (
-	cloudPublic = "public"
-	cloudUSGov  = "usgov"
-	cloudChina  = "china"
-	cloudStack  = "stack"
-)
-
-func knownCloud(name string) error {
-	switch strings.ToLower(name) {
-	case cloudPublic, cloudUSGov, cloudChina, cloudStack:
-		return nil
-	case "germany":
-		return errors.New("was closed in 2021; use public for the German regions of today")
-	}
-	return errors.New("is none of public, usgov, china, stack")
-}
-
 func absolute(path string) error {
 	if !strings.HasPrefix(path, "/") {
 		return errors.New("is not an absolute path")
-	}
-	return nil
-}
-
-func https(url string) error {
-	if !strings.HasPrefix(strings.ToLower(url), "https://") {
-		return errors.New("does not begin with https://, and no token may travel otherwise")
 	}
 	return nil
 }
@@ -143,7 +120,7 @@ func managed(c *stonith.Call) bool {
 // check looks at the parameters together.
 func check(c *stonith.Call) error {
 	v := c.Values
-	stack := strings.EqualFold(v.String("cloud"), cloudStack)
+	stack := strings.EqualFold(v.String("cloud"), azure.Stack)
 	switch {
 	case stack && v.String("metadata_endpoint") == "":
 		return stonith.Errorf(stonith.Usage, "Failed: cloud=stack needs metadata_endpoint, the URL of that cloud's Resource Manager")

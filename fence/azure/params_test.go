@@ -8,12 +8,13 @@ import (
 	"strings"
 	"testing"
 
+	arm "pgrex/lib/azure"
 	"pgrex/lib/meta/metatest"
 	"pgrex/lib/proc"
 )
 
 func TestGenerated(t *testing.T) {
-	a := declaration(wire{})
+	a := declaration(arm.Wire{})
 	metatest.Generated(t, map[string]func(io.Writer) error{
 		"../../metadata/fence_azure.xml":       func(w io.Writer) error { return a.WriteXML(w, a.Name) },
 		"../../docs/fence_azure-parameters.md": a.WriteMarkdown,
@@ -55,7 +56,7 @@ func TestParametersOfTheOriginal(t *testing.T) {
 		t.Fatal(err)
 	}
 	var b bytes.Buffer
-	a := declaration(wire{})
+	a := declaration(arm.Wire{})
 	if err := a.WriteXML(&b, a.Name); err != nil {
 		t.Fatal(err)
 	}

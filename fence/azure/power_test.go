@@ -177,8 +177,8 @@ func TestOperationElsewhere(t *testing.T) {
 	cfg := usual()
 	cfg.Latency.PowerOff = ms(900)
 	s := begin(t, cfg)
-	dial, asked := s.wire.dial, make(chan string, 100)
-	s.wire.dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+	dial, asked := s.wire.Dial, make(chan string, 100)
+	s.wire.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
 		asked <- address
 		return dial(ctx, network, address)
 	}

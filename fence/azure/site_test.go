@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	arm "pgrex/lib/azure"
 	"pgrex/lib/proc"
 	"pgrex/lib/stonith"
 	"pgrex/tests/fakes/azure"
@@ -30,7 +31,7 @@ func TestMain(m *testing.M) {
 // site is a cloud served over HTTPS, seen by an agent that runs on its machine n1.
 type site struct {
 	*azure.Cloud
-	wire   wire
+	wire   arm.Wire
 	url    string
 	server *azure.Server
 }
@@ -79,10 +80,10 @@ func begin(t *testing.T, cfg azure.Config) *site {
 		}
 		c.Close()
 	})
-	return &site{Cloud: c, url: "https://" + srv.Address, server: srv, wire: wire{
-		roots: ca.Pool(),
+	return &site{Cloud: c, url: "https://" + srv.Address, server: srv, wire: arm.Wire{
+		Roots: ca.Pool(),
 		// The route that a virtual machine has to the metadata service.
-		dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+		Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
 			if address == "169.254.169.254:80" {
 				address = imds.Address
 			}
@@ -151,8 +152,8 @@ func (s *site) count(method, end string) int {
 // everywhere leads every name to the site, as a resolver that was told so.
 func (s *site) everywhere(t *testing.T) {
 	t.Helper()
-	dial, address := s.wire.dial, s.server.Address
-	s.wire.dial = func(ctx context.Context, network, to string) (net.Conn, error) {
+	dial, address := s.wire.Dial, s.server.Address
+	s.wire.Dial = func(ctx context.Context, network, to string) (net.Conn, error) {
 		if !strings.HasPrefix(to, "169.254.") {
 			to = address
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"pgrex/lib/azure"
 	"pgrex/lib/stonith"
 )
 
@@ -87,7 +88,7 @@ type fences struct {
 func (f *fences) of(ctx context.Context, subnetID string) (subnet, error) {
 	vnet, ok := networkOf(subnetID)
 	if !ok {
-		return subnet{}, stonith.Errorf(stonith.Generic, "network fencing: %q is not the id of a subnet", quotable(subnetID))
+		return subnet{}, stonith.Errorf(stonith.Generic, "network fencing: %q is not the id of a subnet", azure.Quotable(subnetID))
 	}
 	if s, ok := f.known[strings.ToLower(vnet)]; ok {
 		return s, nil
@@ -101,26 +102,26 @@ func (f *fences) of(ctx context.Context, subnetID string) (subnet, error) {
 
 func (f *fences) find(ctx context.Context, vnet string) (subnet, error) {
 	var network virtualNetwork
-	if err := f.d.fetch(ctx, vnet, f.d.place.network, &network); err != nil {
-		return subnet{}, f.d.explain(ctx, err, "reading virtual network "+last(vnet), "")
+	if err := f.d.fetch(ctx, vnet, f.d.arm.Place.Network, &network); err != nil {
+		return subnet{}, f.d.explain(ctx, err, "reading virtual network "+azure.Last(vnet), "")
 	}
 	for _, s := range network.Properties.Subnets {
 		if !strings.EqualFold(s.Name, fenceSubnet) {
 			continue
 		}
 		if s.ID == "" || s.Properties.NetworkSecurityGroup == nil {
-			return subnet{}, unfit("the subnet %q of virtual network %q has no network security group", fenceSubnet, last(vnet))
+			return subnet{}, unfit("the subnet %q of virtual network %q has no network security group", fenceSubnet, azure.Last(vnet))
 		}
 		return s, f.checkRules(ctx, s)
 	}
-	return subnet{}, unfit("virtual network %q has no subnet %q", last(vnet), fenceSubnet)
+	return subnet{}, unfit("virtual network %q has no subnet %q", azure.Last(vnet), fenceSubnet)
 }
 
 func (f *fences) checkRules(ctx context.Context, s subnet) error {
 	id := s.Properties.NetworkSecurityGroup.ID
 	var group securityGroup
-	if err := f.d.fetch(ctx, id, f.d.place.network, &group); err != nil {
-		return f.d.explain(ctx, err, "reading network security group "+last(id), "")
+	if err := f.d.fetch(ctx, id, f.d.arm.Place.Network, &group); err != nil {
+		return f.d.explain(ctx, err, "reading network security group "+azure.Last(id), "")
 	}
 	in, out := false, false
 	for _, r := range group.Properties.SecurityRules {
@@ -128,7 +129,7 @@ func (f *fences) checkRules(ctx context.Context, s subnet) error {
 		out = out || r.denies(outboundRule, "Outbound")
 	}
 	if !in || !out {
-		return unfit("network security group %q of subnet %q lacks the rule %s or %s (priority 100, deny, everything, provisioned)", last(id), fenceSubnet, inboundRule, outboundRule)
+		return unfit("network security group %q of subnet %q lacks the rule %s or %s (priority 100, deny, everything, provisioned)", azure.Last(id), fenceSubnet, inboundRule, outboundRule)
 	}
 	return nil
 }
@@ -142,6 +143,3 @@ func unfit(format string, a ...any) error {
 	e := &unfitError{"network fencing: " + fmt.Sprintf(format, a...)}
 	return &stonith.Error{Class: stonith.Generic, Reason: e.text, Err: e}
 }
-
-// last is the name at the end of an id.
-func last(id string) string { return quotable(id[strings.LastIndex(id, "/")+1:]) }

@@ -11,6 +11,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/to"
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/compute/armcompute/v8"
 
+	"pgrex/lib/azure"
 	"pgrex/lib/stonith"
 )
 
@@ -83,7 +84,7 @@ func (d *device) machine(ctx context.Context, vm string) (*armcompute.VirtualMac
 	if err != nil {
 		return nil, d.explain(ctx, err, what, vm)
 	}
-	d.answered = true
+	d.arm.Answered = true
 	m := &resp.VirtualMachine
 	if m.Name == nil || !strings.EqualFold(*m.Name, vm) || m.Properties == nil {
 		return nil, stonith.Errorf(stonith.Status, "%s: the answer is not about that machine", what)
@@ -151,7 +152,7 @@ func (d *device) On(ctx context.Context, vm string) error {
 			return err
 		}
 	}
-	if op := d.target(vm).op; op != nil && op.want == stonith.On && !op.over {
+	if op := d.target(vm).op; op != nil && op.want == stonith.On && !op.Over {
 		return nil // it is being started; asking again would only disturb that
 	}
 	return d.order(ctx, vm, stonith.On, func(ctx context.Context) error {
@@ -178,28 +179,28 @@ func (d *device) order(ctx context.Context, vm string, want stonith.State, send 
 		err := send(policy.WithCaptureResponse(ctx, &resp))
 		// The answer counts, not what the SDK makes of its headers.
 		if err == nil || resp != nil && resp.StatusCode >= 200 && resp.StatusCode < 300 {
-			d.answered = true
+			d.arm.Answered = true
 			d.target(vm).op = d.begun(vm, want, verb, resp)
 			d.call.Log.Info(verb+" was accepted", "vm", vm)
 			return nil
 		}
-		f := asRefusal(err)
-		if f == nil || !f.locked() {
+		f := azure.AsRefusal(err)
+		if f == nil || !f.Locked() {
 			return d.explain(ctx, err, what, vm)
 		}
-		d.answered = true
+		d.arm.Answered = true
 		if !warned {
-			d.call.Log.Warn(fmt.Sprintf("%s: something else is changing the machine just now (%s); trying again until it works", what, f.words()))
+			d.call.Log.Warn(fmt.Sprintf("%s: something else is changing the machine just now (%s); trying again until it works", what, f.Words()))
 		}
 		if state, err := d.state(ctx, vm); err == nil && state == want {
 			return nil
 		}
-		if rest(ctx, max(lockPause, f.after)) != nil {
+		if azure.Rest(ctx, max(lockPause, f.After)) != nil {
 			class := stonith.WaitingOff
 			if want == stonith.On {
 				class = stonith.WaitingOn
 			}
-			return stonith.Errorf(class, "%s: until the end something else was changing the machine (%s); look at its activity log", what, f.words())
+			return stonith.Errorf(class, "%s: until the end something else was changing the machine (%s); look at its activity log", what, f.Words())
 		}
 	}
 }

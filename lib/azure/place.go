@@ -1,4 +1,4 @@
-package main
+package azure
 
 import (
 	"context"
@@ -12,36 +12,62 @@ import (
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/cloud"
-
-	"pgrex/lib/stonith"
 )
 
 // maxAnswer bounds what is read of one small answer.
 const maxAnswer = 1 << 20
 
-// place is one Azure: where its Resource Manager and its login endpoint are, and
+// The names of the clouds.
+const (
+	Public = "public"
+	USGov  = "usgov"
+	China  = "china"
+	Stack  = "stack"
+)
+
+// KnownCloud says whether a name, in any case, is that of a cloud. The error is the end of a sentence
+// that begins with the name.
+func KnownCloud(name string) error {
+	switch strings.ToLower(name) {
+	case Public, USGov, China, Stack:
+		return nil
+	case "germany":
+		return errors.New("was closed in 2021; use public for the German regions of today")
+	}
+	return errors.New("is none of public, usgov, china, stack")
+}
+
+// HTTPS says whether a URL is one that a token may travel to.
+func HTTPS(url string) error {
+	if !strings.HasPrefix(strings.ToLower(url), "https://") {
+		return errors.New("does not begin with https://, and no token may travel otherwise")
+	}
+	return nil
+}
+
+// Place is one Azure: where its Resource Manager and its login endpoint are, and
 // which versions of the API it surely knows.
-type place struct {
+type Place struct {
 	cloud.Configuration
-	// compute and network are API versions. They are older than those of the
+	// Compute and Network are API versions. They are older than those of the
 	// SDK: new ones reach the sovereign clouds late and private clouds never.
-	compute, network string
+	Compute, Network string
 	// private clouds cannot be looked up at login.microsoftonline.com.
 	private bool
 	// adfs says that the login endpoint is AD FS, which has no tenants.
 	adfs bool
 }
 
-// findPlace resolves the parameter cloud.
-func findPlace(ctx context.Context, c *stonith.Call, web *http.Client) (place, error) {
-	p := place{compute: "2024-03-01", network: "2024-03-01"}
-	switch strings.ToLower(c.Values.String("cloud")) {
-	case cloudUSGov:
+// findPlace resolves the name of a cloud; "" is the public one.
+func findPlace(ctx context.Context, o Options, web *http.Client) (Place, error) {
+	p := Place{Compute: "2024-03-01", Network: "2024-03-01"}
+	switch strings.ToLower(o.Cloud) {
+	case USGov:
 		p.Configuration = cloud.AzureGovernment
-	case cloudChina:
+	case China:
 		p.Configuration = cloud.AzureChina
-	case cloudStack:
-		return findStack(ctx, c, web)
+	case Stack:
+		return findStack(ctx, o, web)
 	default:
 		p.Configuration = cloud.AzurePublic
 	}
@@ -49,24 +75,24 @@ func findPlace(ctx context.Context, c *stonith.Call, web *http.Client) (place, e
 }
 
 // findStack asks a private cloud where things are.
-func findStack(ctx context.Context, c *stonith.Call, web *http.Client) (place, error) {
-	endpoint := strings.TrimRight(c.Values.String("metadata_endpoint"), "/")
+func findStack(ctx context.Context, o Options, web *http.Client) (Place, error) {
+	endpoint := strings.TrimRight(o.MetadataEndpoint, "/")
 	var told struct {
 		Authentication struct {
 			LoginEndpoint string   `json:"loginEndpoint"`
 			Audiences     []string `json:"audiences"`
 		} `json:"authentication"`
 	}
-	err := look(ctx, web, endpoint+"/metadata/endpoints?api-version=2015-01-01", nil, c.Values.Duration(requestTimeout), &told)
+	err := look(ctx, web, endpoint+"/metadata/endpoints?api-version=2015-01-01", nil, o.RequestTimeout, &told)
 	if err != nil {
-		return place{}, stonith.Errorf(stonith.Login, "metadata_endpoint %s does not tell where its services are: %w", endpoint, plain(err))
+		return Place{}, wrong(Unreachable, err, "metadata_endpoint %s does not tell where its services are: %v", endpoint, Plain(err))
 	}
-	if len(told.Authentication.Audiences) == 0 || https(told.Authentication.LoginEndpoint) != nil {
-		return place{}, stonith.Errorf(stonith.Login, "metadata_endpoint %s answers, but not as the Resource Manager of a private cloud does; check the URL", endpoint)
+	if len(told.Authentication.Audiences) == 0 || HTTPS(told.Authentication.LoginEndpoint) != nil {
+		return Place{}, wrong(Unreachable, nil, "metadata_endpoint %s answers, but not as the Resource Manager of a private cloud does; check the URL", endpoint)
 	}
 	login := strings.TrimRight(told.Authentication.LoginEndpoint, "/")
 	base, adfs := strings.CutSuffix(strings.ToLower(login), "/adfs")
-	return place{
+	return Place{
 		Configuration: cloud.Configuration{
 			ActiveDirectoryAuthorityHost: login[:len(base)] + "/",
 			Services: map[cloud.ServiceName]cloud.ServiceConfiguration{
@@ -74,7 +100,7 @@ func findStack(ctx context.Context, c *stonith.Call, web *http.Client) (place, e
 			},
 		},
 		// The versions of the profile 2020-09-01-hybrid.
-		compute: "2020-06-01", network: "2018-11-01",
+		Compute: "2020-06-01", Network: "2018-11-01",
 		private: true, adfs: adfs,
 	}, nil
 }
@@ -89,7 +115,7 @@ const (
 func look(ctx context.Context, web *http.Client, address string, header http.Header, bound time.Duration, v any) error {
 	for try := 1; ; try++ {
 		err := lookOnce(ctx, web, address, header, bound, v)
-		if err == nil || try == lookTries || silent(err) && try == silentTries || rest(ctx, lookPause) != nil {
+		if err == nil || try == lookTries || Silent(err) && try == silentTries || Rest(ctx, lookPause) != nil {
 			return err
 		}
 	}

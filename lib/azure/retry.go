@@ -1,4 +1,4 @@
-package main
+package azure
 
 import (
 	"context"
@@ -23,7 +23,7 @@ const (
 
 // patience is a policy of the SDK's pipeline: it repeats requests that failed for
 // a reason that passes. All requests of ours may be repeated without harm. A lock
-// is not its business: while it lasts the machine has to be looked at (vm.go).
+// is not its business: while it lasts the resource has to be looked at, and that is its owner's.
 type patience struct {
 	log *slog.Logger
 	// throttled bounds what is waited for a service that is being throttled; 0
@@ -48,7 +48,7 @@ func (p patience) Do(req *policy.Request) (*http.Response, error) {
 		}
 		p.log.Warn(fmt.Sprintf("%s; %s %s is sent again after %s", why, req.Raw().Method, req.Raw().URL.Host, wait.Round(time.Millisecond)))
 		runtime.Drain(resp)
-		if err := rest(ctx, wait); err != nil {
+		if err := Rest(ctx, wait); err != nil {
 			return nil, err
 		}
 	}
@@ -63,10 +63,10 @@ func (p patience) again(ctx context.Context, resp *http.Response, err error, try
 		return 0, ""
 	case err != nil:
 		// Who we are does not change by asking again; the credential has its own retries.
-		if _, refused := signIn(err); refused || silent(err) && try >= silentTries || try >= tries {
+		if _, refused := asSignIn(err); refused || Silent(err) && try >= silentTries || try >= tries {
 			return 0, ""
 		}
-		return pause, "no answer (" + plain(err).Error() + ")"
+		return pause, "no answer (" + Plain(err).Error() + ")"
 	case resp.StatusCode == http.StatusTooManyRequests:
 		if isLock(runtime.NewResponseError(resp)) {
 			return 0, ""
@@ -92,4 +92,16 @@ func (p patience) again(ctx context.Context, resp *http.Response, err error, try
 		return pause, fmt.Sprintf("status %d", resp.StatusCode)
 	}
 	return 0, ""
+}
+
+// Rest waits, or says why it did not.
+func Rest(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
 }

@@ -1,4 +1,4 @@
-package main
+package azure
 
 import (
 	"context"
@@ -6,14 +6,18 @@ import (
 	"crypto/x509"
 	"net"
 	"net/http"
+	"net/netip"
 	"time"
 )
 
-// wire is the way to the network. The zero value is the real one.
-type wire struct {
-	// dial replaces the dialer, roots the certificate authorities of the system.
-	dial  func(ctx context.Context, network, address string) (net.Conn, error)
-	roots *x509.CertPool
+// Wire is the way to the network. The zero value is the real one.
+type Wire struct {
+	// Dial replaces the dialer, Roots the certificate authorities of the system.
+	Dial  func(ctx context.Context, network, address string) (net.Conn, error)
+	Roots *x509.CertPool
+	// Avoid are addresses of this machine that are never the source of a connection: the metadata
+	// service answers a machine's primary address only, and a virtual address may be gone at any time.
+	Avoid []netip.Addr
 }
 
 const (
@@ -25,16 +29,16 @@ const (
 	pingAfter = 2 * time.Second
 )
 
-// client makes an HTTP client. The instance metadata service refuses requests
+// Client makes an HTTP client with bounds of its own. The instance metadata service refuses requests
 // that come through a proxy, so its client must have none.
-func (w wire) client(proxy bool) *http.Client {
-	dial := w.dial
+func (w Wire) Client(proxy bool) *http.Client {
+	dial := w.Dial
 	if dial == nil {
-		dial = (&net.Dialer{Timeout: dialPatience}).DialContext
+		dial = w.dialFromElsewhere
 	}
 	t := &http.Transport{
 		DialContext:         dial,
-		TLSClientConfig:     &tls.Config{RootCAs: w.roots, MinVersion: tls.VersionTLS12},
+		TLSClientConfig:     &tls.Config{RootCAs: w.Roots, MinVersion: tls.VersionTLS12},
 		TLSHandshakeTimeout: dialPatience,
 		ForceAttemptHTTP2:   true,
 		MaxIdleConnsPerHost: 2,

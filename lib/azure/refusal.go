@@ -1,4 +1,4 @@
-package main
+package azure
 
 import (
 	"encoding/json"
@@ -14,27 +14,28 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
 )
 
-// refusal is an error answer of ARM taken apart.
-type refusal struct {
-	status        int
-	code, message string
-	// details are the codes inside: for a lock they say more than the outer one.
-	details []string
-	// after is what Retry-After asks for, 0 for nothing.
-	after time.Duration
+// Refusal is an error answer of ARM taken apart.
+type Refusal struct {
+	// Status is that of HTTP, 0 for the error of an operation.
+	Status        int
+	Code, Message string
+	// Details are the codes inside: for a lock they say more than the outer one.
+	Details []string
+	// After is what Retry-After asks for, 0 for nothing.
+	After time.Duration
 }
 
-// asRefusal takes the answer out of an error; nil if there was no answer in it.
-func asRefusal(err error) *refusal {
+// AsRefusal takes the answer out of an error; nil if there was no answer in it.
+func AsRefusal(err error) *Refusal {
 	var r *azcore.ResponseError
 	if !errors.As(err, &r) {
 		return nil
 	}
-	f := &refusal{status: r.StatusCode, code: r.ErrorCode}
+	f := &Refusal{Status: r.StatusCode, Code: r.ErrorCode}
 	if r.RawResponse == nil {
 		return f
 	}
-	f.after = retryAfter(r.RawResponse)
+	f.After = retryAfter(r.RawResponse)
 	if body, err := runtime.Payload(r.RawResponse); err == nil {
 		f.read(body)
 	}
@@ -48,46 +49,46 @@ type errorBody struct {
 }
 
 // read takes code, message and details out of a body, as far as they are there.
-func (f *refusal) read(body []byte) {
+func (f *Refusal) read(body []byte) {
 	var doc struct {
 		Error errorBody `json:"error"`
 	}
 	if json.Unmarshal(body, &doc) != nil {
 		return // an intermediary's HTML, or nothing: the status has to do
 	}
-	if f.code == "" {
-		f.code = doc.Error.Code
+	if f.Code == "" {
+		f.Code = doc.Error.Code
 	}
-	f.message = doc.Error.Message
+	f.Message = doc.Error.Message
 	for _, d := range doc.Error.Details {
-		f.details = append(f.details, d.Code)
+		f.Details = append(f.Details, d.Code)
 	}
 }
 
-// words is the refusal for a sentence: code and first sentence of the message.
-func (f *refusal) words() string {
-	code := f.code
+// Words is the refusal for a sentence: code and first sentence of the message.
+func (f *Refusal) Words() string {
+	code := f.Code
 	if code == "" {
-		code = "status " + strconv.Itoa(f.status)
+		code = "status " + strconv.Itoa(f.Status)
 	}
-	if f.message == "" {
-		return quotable(code)
+	if f.Message == "" {
+		return Quotable(code)
 	}
-	return quotable(code + ": " + f.message)
+	return Quotable(code + ": " + f.Message)
 }
 
 // forGood are the codes of 409 that no waiting helps against: a lock set by an
 // administrator, and limits.
 var forGood = []string{"ScopeLocked", "ReadOnlyDisabledSubscription", "SkuNotAvailable", "AllocationFailed", "ZonalAllocationFailed", "QuotaExceeded"}
 
-// locked reports whether the resource, or one that it refers to, is being changed
+// Locked reports whether the resource, or one that it refers to, is being changed
 // by somebody else at the moment. Azure says so by 409, and by 429 with codes
 // that have nothing to do with the number of requests.
-func (f *refusal) locked() bool {
-	codes := append([]string{f.code}, f.details...)
-	switch f.status {
+func (f *Refusal) Locked() bool {
+	codes := append([]string{f.Code}, f.Details...)
+	switch f.Status {
 	case http.StatusConflict:
-		if strings.Contains(strings.ToLower(f.message), "quota") {
+		if strings.Contains(strings.ToLower(f.Message), "quota") {
 			return false
 		}
 		return !slices.ContainsFunc(codes, func(c string) bool { return slices.Contains(forGood, c) })
@@ -99,9 +100,14 @@ func (f *refusal) locked() bool {
 	return false
 }
 
+// Has reports whether the refusal has a code, outside or inside.
+func (f *Refusal) Has(code string) bool {
+	return strings.EqualFold(f.Code, code) || slices.ContainsFunc(f.Details, func(d string) bool { return strings.EqualFold(d, code) })
+}
+
 func isLock(err error) bool {
-	f := asRefusal(err)
-	return f != nil && f.locked()
+	f := AsRefusal(err)
+	return f != nil && f.Locked()
 }
 
 // retryAfter reads the header, in seconds or milliseconds. A date is not used:
@@ -124,10 +130,10 @@ func retryAfter(resp *http.Response) time.Duration {
 
 var missingRight = regexp.MustCompile(`action(?:\(s\))? '([^']+)'(?: (?:over|on the linked) scope(?:\(s\))? '([^']+)')?`)
 
-// right is the right that a 403 says is missing, and where; "" if it does not say.
+// Right is the right that a 403 says is missing, and where; "" if it does not say.
 // For a linked resource (a subnet to be joined) the last one named is the missing.
-func (f *refusal) right() (action, scope string) {
-	all := missingRight.FindAllStringSubmatch(f.message, -1)
+func (f *Refusal) Right() (action, scope string) {
+	all := missingRight.FindAllStringSubmatch(f.Message, -1)
 	if len(all) == 0 {
 		return "", ""
 	}
