@@ -2,15 +2,16 @@
 # Installs what building and testing pgrex needs. Looks for the files first: where everything is
 # there it changes nothing and needs no root.
 #
-#   deps.sh           everything
-#   deps.sh --tools   without Go, for a machine on which nothing is built
+#   deps.sh          everything
+#   deps.sh --root   for a root file system in which tests run and nothing is built (tests/debian)
 set -euo pipefail
 
 # Where sources:NAME, in the list below, is unpacked.
 cache=/var/cache/pgrex
 
 # What is looked for, then the Debian package that has it (alternatives: Debian 12 | Debian 13),
-# then the package of RHEL and its relatives. source:NAME is Debian's source package.
+# then the package of RHEL and its relatives. source:NAME is Debian's source package. What begins with
+# + is not needed in a root.
 needs='
 pacemakerd                                          pacemaker                             pacemaker
 crm_resource                                        pacemaker-cli-utils                   pacemaker
@@ -21,7 +22,8 @@ ocf-tester                                          resource-agents             
 /usr/share/resource-agents/metadata.rng             resource-agents                       resource-agents
 /usr/lib/ocf/resource.d/heartbeat/IPaddr2           resource-agents|resource-agents-base  resource-agents
 /usr/lib/ocf/resource.d/heartbeat/pgsql             resource-agents|resource-agents-extra resource-agents
-fence_ipmilan                                       fence-agents|fence-agents-ipmilan     fence-agents-ipmilan
+fence_ipmilan                                       fence-agents-ipmilan|fence-agents     fence-agents-ipmilan
++fence_azure_arm                                    fence-agents-azure-arm|fence-agents   fence-agents-azure-arm
 ipmi_sim                                            openipmi                              OpenIPMI-lanserv
 ipmitool                                            ipmitool                              ipmitool
 /usr/lib/postgresql/*/bin/postgres:/usr/bin/postgres:/usr/pgsql-*/bin/postgres postgresql postgresql-server
@@ -34,13 +36,20 @@ tcpdump                                             tcpdump                     
 strace                                              strace                                strace
 mkfs.ext4                                           e2fsprogs                             e2fsprogs
 ps                                                  procps                                procps-ng
-debootstrap                                         debootstrap                           debootstrap
++debootstrap                                        debootstrap                           debootstrap
 /usr/lib/python3*/*-packages/configobj/__init__.py  python3-configobj                     python3-configobj
 /var/cache/pgrex/fence-agents/tests/fence_testing.py source:fence-agents                  source:fence-agents
 /usr/lib/*/faketime/libfaketime.so.1:/usr/lib64/faketime/libfaketime.so.1 libfaketime     libfaketime
 '
 
 say() { printf 'deps: %s\n' "$*"; }
+
+if [ "${1-}" = --root ]; then
+	needs=$(grep -v '^+' <<<"$needs")
+elif ! command -v go >/dev/null; then
+	say "Go is missing. Install Go 1.26 or newer from https://go.dev/dl/ and put it into PATH." >&2
+	exit 1
+fi
 
 # present WHAT: a command in PATH, or any of some file patterns separated by colons.
 present() {
@@ -58,18 +67,13 @@ any_file() {
 missing() { # prints one column of the needs that are not met
 	local what debian rhel
 	while read -r what debian rhel; do
-		[ -z "$what" ] || present "$what" || case $1 in
-		what) echo "$what" ;;
+		[ -z "$what" ] || present "${what#+}" || case $1 in
+		what) echo "${what#+}" ;;
 		debian) echo "$debian" ;;
 		rhel) echo "$rhel" ;;
 		esac
 	done <<<"$needs"
 }
-
-if [ "${1-}" != --tools ] && ! command -v go >/dev/null; then
-	say "Go is missing. Install Go 1.26 or newer from https://go.dev/dl/ and put it into PATH." >&2
-	exit 1
-fi
 
 if [ -z "$(missing what)" ]; then
 	say "everything is there"
