@@ -88,6 +88,9 @@ func (c config) repModeFile() string  { return filepath.Join(c.tmpdir, fileRepMo
 func (c config) lockFile() string     { return filepath.Join(c.tmpdir, fileLock) }
 func (c config) signalFile() string   { return filepath.Join(c.data, "standby.signal") }
 
+// endedFile names the configuration for which endOthers has done its work.
+func (c config) endedFile() string { return filepath.Join(c.tmpdir, fileEnded) }
+
 // recordFile lies beside the data directory: rebuilding a standby empties the
 // directory, and must not empty what the node remembers.
 func (c config) recordFile() string { return c.data + ".pgrex-record" }

@@ -269,6 +269,9 @@ func (a *agent) lead(ctx context.Context, conn *pg.Conn, st pg.Status) error {
 			r.names, r.unprotected = nil, problem
 		}
 	}
+	if err := a.endDoubles(limited, conn, r); err != nil {
+		return a.leadFailed(err)
+	}
 	d, err := a.pursue(limited, conn, r, replication.Standbys)
 	if err != nil {
 		return a.leadFailed(err)

@@ -35,10 +35,11 @@ const (
 	receiverError    = "ERROR"
 )
 
-// Files in tmpdir, under the reference agent's names: a running cluster moves
-// over with them in use.
+// Files in tmpdir, the first three under the reference agent's names: a running
+// cluster moves over with them in use.
 const (
 	fileRecovery = "recovery.conf"
 	fileRepMode  = "rep_mode.conf"
 	fileLock     = "PGSQL.lock"
+	fileEnded    = "pgrex-ended"
 )

@@ -67,7 +67,10 @@ every failover.`,
 			Short: "Promote by a restart instead of a promotion",
 			Long: `When true, a standby becomes primary by being stopped and started without its standby marker. The timeline then
 stays the same, but promoting takes a restart, cuts off the readers on the standby, and other standbys cannot tell the
-two histories apart. A former primary that crashed is never let back by itself then: it has to be rebuilt. Leave it false unless something outside depends on a timeline that never changes.`,
+two histories apart. It is done only when every other node in node_list has shown, as a standby of nobody, that it
+holds no more WAL than the one promoted, as in a cold start or a switchover; otherwise, as after a crash, the server is
+promoted to a new timeline all the same, and the log says so. Leave it false unless something outside depends on a
+timeline that never changes.`,
 		},
 		{
 			Name: "replication_slot_name", Type: meta.String,

@@ -48,6 +48,7 @@ func (a *agent) promote(ctx context.Context) error {
 		return ocf.Errorf(ocf.ErrGeneric, "not promoted: %w", err)
 	}
 	a.keepRecord(ctx)
+	r.restart = a.keepsTimeline(r)
 	waiting, cancel := reserve(ctx, afterPromotion)
 	defer cancel()
 	d, err := a.pursue(waiting, conn, r, replication.Promote)
@@ -61,6 +62,20 @@ func (a *agent) promote(ctx context.Context) error {
 		return ocf.Errorf(ocf.ErrGeneric, "promotion began but the server did not open: %w", err)
 	}
 	return a.finishPromotion(ctx, conn, r)
+}
+
+// keepsTimeline reports whether the promotion may stay on the server's timeline, as
+// restart_on_promote asks: only if nobody can have gone further on it. A former
+// primary that was demoted may hold the last of its WAL unsent and be a standby now.
+func (a *agent) keepsTimeline(r *round) bool {
+	if !a.conf.restartOnPromote {
+		return false
+	}
+	ahead := replication.Ahead(a.observe(r))
+	if len(ahead) > 0 {
+		a.log.Warn("promoted to a new timeline in spite of restart_on_promote: these nodes have not shown that they hold no more of the present one", "nodes", ahead)
+	}
+	return len(ahead) == 0
 }
 
 // promoteAlone is promotion without a cluster's memory (a shell, ocf-tester):
@@ -78,7 +93,7 @@ func (a *agent) promoteAlone(ctx context.Context, conn *pg.Conn, st pg.Status) e
 	case a.streaming(st):
 		return ocf.Errorf(ocf.ErrGeneric, "not promoted: this standby streams from a living primary and no cluster is behind this call")
 	}
-	if err := a.open(ctx, conn, &round{status: st}); err != nil {
+	if err := a.open(ctx, conn, &round{status: st, restart: a.conf.restartOnPromote}); err != nil {
 		return ocf.Errorf(ocf.ErrGeneric, "the server did not open: %w", err)
 	}
 	return nil
@@ -93,7 +108,7 @@ func (a *agent) open(ctx context.Context, conn *pg.Conn, r *round) error {
 		}
 		r.names = nil
 	}
-	if a.conf.restartOnPromote {
+	if r.restart {
 		return a.openByRestart(ctx)
 	}
 	if err := a.server.Promote(); err != nil {
@@ -163,7 +178,7 @@ func (a *agent) alreadyOpen(ctx context.Context, conn *pg.Conn, r *round) error 
 // finishPromotion tells the cluster. The server already takes writes and the
 // virtual address waits for this action's end, so nothing here fails it.
 func (a *agent) finishPromotion(ctx context.Context, conn *pg.Conn, r *round) error {
-	if a.conf.restartOnPromote {
+	if r.restart {
 		// The restart ended the session.
 		if fresh, err := a.server.Connect(ctx); err == nil {
 			defer fresh.Close()

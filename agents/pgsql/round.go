@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -36,6 +37,8 @@ type round struct {
 	unproven    []string
 	claimed     uint64
 	opened      bool
+	// restart: the server is opened by a restart, on the timeline it has.
+	restart bool
 }
 
 // pursue asks a rule, carries out the steps, observes again and asks again,
@@ -135,12 +138,16 @@ func (a *agent) observe(r *round) replication.Observation {
 		name := strings.ToLower(row.Name)
 		rr := replication.Row{State: row.State, SyncState: row.SyncState}
 		if p, ok := o.Peers[name]; ok {
-			// Two lines of one name: the better one counts, a dying connection
-			// must not hide the living one.
-			if p.Row == nil || !p.Row.Streaming() {
+			switch {
+			case p.Row != nil && p.Row.Streaming() && rr.Streaming():
+				// Which of the two is the node, and which of them acknowledges, cannot
+				// be told: see endDoubles.
+				p.Row = &replication.Row{State: "doubled"}
+			case p.Row == nil || !p.Row.Streaming() && p.Row.State != "doubled":
+				// A dying connection must not hide the living one.
 				p.Row = &rr
-				o.Peers[name] = p
 			}
+			o.Peers[name] = p
 		} else if slices.Contains(lower(a.conf.external), name) && rr.Streaming() {
 			o.ExternalRows = append(o.ExternalRows, name)
 		}
@@ -268,9 +275,39 @@ func (a *agent) commitDefault(ctx context.Context) (problem string, err error) {
 	return problem, err
 }
 
-// endOthers ends the walsenders of standbys that commits do not wait for. One that
-// has not read the names in force may still take its standby for the synchronous
-// one, and would release commits that wait for another. They connect again.
+// endDoubles ends all but the newest of several connections that stream under one
+// node's name. The older one is that of a former life of the node, or a stranger
+// holds its name; either could acknowledge what the node does not have.
+func (a *agent) endDoubles(ctx context.Context, conn *pg.Conn, r *round) error {
+	from := map[string][]string{}
+	for _, w := range r.status.Walsenders {
+		if w.State == "streaming" {
+			from[strings.ToLower(w.Name)] = append(from[strings.ToLower(w.Name)], w.Addr)
+		}
+	}
+	ended := false
+	for _, n := range lower(a.conf.nodes) {
+		if len(from[n]) < 2 {
+			continue
+		}
+		a.log.Warn("several connections stream under the name of one node, the older ones are ended; no right is granted while there are two: "+
+			"if it goes on, look for another standby or pg_receivewal with this application_name", "node", n, "from", from[n])
+		if err := conn.EndOlderSenders(ctx, n); err != nil {
+			return err
+		}
+		ended = true
+	}
+	if !ended {
+		return nil
+	}
+	return a.lookAtServer(ctx, conn, r)
+}
+
+// endOthers ends the walsenders of standbys that commits do not wait for, once
+// after each change of the names. One that has not read the names in force may
+// still take its standby for the synchronous one, and would release commits that
+// wait for another. They connect again, and a new one begins with the names that
+// the postmaster has: those of the session that is asked here, or later ones.
 func (a *agent) endOthers(ctx context.Context, r *round) error {
 	var others []string
 	for _, n := range lower(append(slices.Clone(a.conf.nodes), a.conf.external...)) {
@@ -286,13 +323,20 @@ func (a *agent) endOthers(ctx context.Context, r *round) error {
 		return err
 	}
 	defer conn.Close()
+	force, err := conn.InForce(ctx)
+	if err != nil {
+		return err
+	}
+	if done, err := os.ReadFile(a.conf.endedFile()); err == nil && string(done) == force {
+		return nil
+	}
 	for _, n := range others {
 		if err := conn.EndSender(ctx, n); err != nil {
 			return err
 		}
 		a.log.Info("ended the replication connection of a standby that commits do not wait for; it connects again", "node", n)
 	}
-	return nil
+	return pg.WriteFile(a.conf.endedFile(), []byte(force), pg.FileOptions{Mode: 0o600, Replace: true})
 }
 
 // prove shows that commits wait for node and that it holds all that was

@@ -389,6 +389,10 @@ func TestObserve(t *testing.T) {
 	if o.Peers["n3"].Row != nil {
 		t.Error("a line for a node that is not connected")
 	}
+	r2 := &round{status: primaryStatus(sender("n2", "streaming", "sync"), sender("n2", "streaming", "potential"), sender("n2", "catchup", "async"))}
+	if row := a.observe(r2).Peers["n2"].Row; row == nil || row.Streaming() {
+		t.Errorf("two connections stream as one node: %+v", row)
+	}
 	if !slices.Equal(o.ExternalRows, []string{"dr1", "dr2"}) {
 		t.Errorf("external %q", o.ExternalRows)
 	}

@@ -335,13 +335,16 @@ func TestDemoteAfterKilledPromote(t *testing.T) {
 	}
 }
 
-// restart_on_promote keeps the timeline.
+// restart_on_promote keeps the timeline, unless another node may have gone further on it.
 func TestRestartOnPromote(t *testing.T) {
 	t.Parallel()
-	_, s := newPrimary(t, "OCF_RESKEY_restart_on_promote", "true")
-	s.must(ocf.RunningPromoted, "monitor", interval, "9000")
-	if tl := s.sql("SELECT timeline_id FROM pg_control_checkpoint()"); tl != "1" || s.attribute("pgsql-status") != "PRI" || s.attribute("master-pgsql") != "1000" {
-		t.Errorf("timeline %s, status %q, score %q", tl, s.attribute("pgsql-status"), s.attribute("master-pgsql"))
+	for nodes, timeline := range map[string]string{"n1": "1", "n1 n2": "2"} {
+		_, s := newPrimary(t, "OCF_RESKEY_restart_on_promote", "true", "OCF_RESKEY_node_list", nodes)
+		s.must(ocf.RunningPromoted, "monitor", interval, "9000")
+		s.sql("CHECKPOINT")
+		if tl := s.sql("SELECT timeline_id FROM pg_control_checkpoint()"); tl != timeline || s.attribute("pgsql-status") != "PRI" || s.attribute("master-pgsql") != "1000" {
+			t.Errorf("node_list %s: timeline %s, status %q, score %q", nodes, tl, s.attribute("pgsql-status"), s.attribute("master-pgsql"))
+		}
 	}
 }
 

@@ -146,11 +146,30 @@ func (s *Server) CommitDefault(ctx context.Context) (string, error) {
 	return c.value(ctx, "SHOW synchronous_commit")
 }
 
+// InForce is one word for the configuration that the postmaster gives to those who
+// connect now: it changes with every start and every reload. It is to be asked on a
+// session that has just been opened; one that has seen a reload answers otherwise.
+func (c *Conn) InForce(ctx context.Context) (string, error) {
+	return c.value(ctx, `SELECT pg_postmaster_start_time()::text || ' ' || pg_conf_load_time()::text || ' '
+|| current_setting('synchronous_standby_names')`)
+}
+
+// EndOlderSenders ends all but the newest of the walsenders that stream to a standby
+// with that application name, and waits until they are gone.
+func (c *Conn) EndOlderSenders(ctx context.Context, standby string) error {
+	return c.endSenders(ctx, standby, `state = 'streaming' AND backend_start < (SELECT max(backend_start) FROM pg_stat_replication
+WHERE state = 'streaming' AND lower(application_name) = lower(`+QuoteLiteral(standby)+`))`)
+}
+
 // EndSender ends the walsenders that serve the standby with that application
 // name, and waits until they are gone. The standby connects again by itself.
 func (c *Conn) EndSender(ctx context.Context, standby string) error {
-	same := "lower(application_name) = lower(" + QuoteLiteral(standby) + ")"
-	rows, err := c.Exec(ctx, "SELECT pid, pg_terminate_backend(pid) FROM pg_stat_replication WHERE "+same)
+	return c.endSenders(ctx, standby, "true")
+}
+
+func (c *Conn) endSenders(ctx context.Context, standby, which string) error {
+	rows, err := c.Exec(ctx, "SELECT pid, pg_terminate_backend(pid) FROM pg_stat_replication WHERE lower(application_name) = lower("+
+		QuoteLiteral(standby)+") AND "+which)
 	if err != nil {
 		return fmt.Errorf("end the walsender of %s: %w", standby, err)
 	}

@@ -53,6 +53,13 @@ func (o Observation) right() Decision {
 // claim takes the record over: this node alone is entitled, everybody else who
 // was is leaving. While somebody is, the claim does not count as a promotion: a
 // node that dies with it unproven must not outrank the one promoted in its stead.
+//
+// Two nodes may claim at once. Nothing compares and swaps, and nothing needs to:
+// each writes an entry of its own, so neither overwrites the other's, and both
+// claims make the other leaving. Either opens only after it has read, from the
+// other node's own copy, a newest record that is not older than its own and does
+// not entitle that node. Of two different claims one is the newer for everybody
+// (Record.Newer is a total order), so only one of the two can ever read that.
 func (o Observation) claim() Decision {
 	leaving := o.stillActing(minus(o.Record.Concerned(), o.Self))
 	step := uint64(promotionStep)
@@ -69,6 +76,21 @@ func (o Observation) claim() Decision {
 		steps = append(steps, o.mend(n, Never)...)
 	}
 	return again(steps...)
+}
+
+// Ahead names the nodes of node_list that may hold WAL of this node's timeline
+// which this node lacks. While there is one, a promotion must begin a timeline of
+// its own: on the same one, two different pasts would look alike, and the node that
+// is ahead would follow as soon as it had been overtaken. It is to be asked before
+// the promotion claims the record, because a position counts for one epoch.
+func Ahead(o Observation) []string {
+	var ahead []string
+	for _, n := range o.others() {
+		if p := o.position(n); !p.Known() || !o.Position.Contains(p) {
+			ahead = append(ahead, n)
+		}
+	}
+	return ahead
 }
 
 // Elect decides about a standby while no primary lives: whether it is the one to
