@@ -22,7 +22,7 @@ type Agents string
 
 // The choices of agents.
 const (
-	Ours      Agents = "ours"      // ocf:pgrex:pgsql; IPaddr2 and fence_ipmilan until ours exist
+	Ours      Agents = "ours"      // ocf:pgrex:pgsql and fence_ipmi; IPaddr2 until ours exists
 	Reference Agents = "reference" // ocf:heartbeat:pgsql, IPaddr2, fence_ipmilan
 )
 

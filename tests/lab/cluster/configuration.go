@@ -41,7 +41,8 @@ func variables(o Options) map[string]string {
 		"BMC_ADDRESS_OF":   "/etc/lab/bmc-address",
 		"BMC_USER":         bmc.User,
 		"BMC_PASSWORD":     bmc.Password,
-		"BMC_OPTIONS":      "lanplus=1 cipher=3 power_wait=1",
+		"BMC_OPTIONS":      "lanplus=1",
+		"FENCE_AGENT":      "fence_ipmi",
 		"PGCTL":            binDir(o.Lower) + "/pg_ctl",
 		"PSQL":             binDir(o.Lower) + "/psql",
 		"PGDATA":           DataDir,
@@ -54,6 +55,8 @@ func variables(o Options) map[string]string {
 	}
 	if o.Agents == Reference {
 		v["MONITOR"], v["MONITOR_PROMOTED"] = "10s", "9s"
+		// It takes the cipher suite it is told, and the simulator knows one.
+		v["FENCE_AGENT"], v["BMC_OPTIONS"] = "fence_ipmilan", "lanplus=1 cipher=3 power_wait=1"
 	}
 	for k, x := range o.Variables {
 		v[k] = x
@@ -110,7 +113,7 @@ func (c *Cluster) prepareConfiguration(ctx context.Context) error {
 
 func (c *Cluster) cacheKey(ctx context.Context, node, input string) (string, error) {
 	out, err := c.Must(ctx, node, "sh", "-c",
-		"dpkg-query -W pcs pacemaker resource-agents fence-agents 2>/dev/null; for a in /usr/lib/ocf/resource.d/pgrex/*; do $a meta-data | cksum; done 2>/dev/null; true")
+		"dpkg-query -W pcs pacemaker resource-agents fence-agents 2>/dev/null; for a in /usr/lib/ocf/resource.d/pgrex/*; do $a meta-data | cksum; done 2>/dev/null; fence_ipmi -o metadata 2>/dev/null | cksum; true")
 	if err != nil {
 		return "", err
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"pgrex/tests/lab/network"
@@ -66,12 +67,13 @@ func (c *Cluster) files(o Options, node string, i int) (map[string]string, error
 		}
 		f[helperPath] = helper
 	}
+	needed := []string{"pgsql", "fence_ipmi"}
 	for bin, path := range agentPaths() {
 		b, err := os.ReadFile(filepath.Join(o.Bin, bin))
 		switch {
 		case err == nil:
 			f[path] = string(b)
-		case bin == "pgsql" && o.Agents == Ours && !o.Bare:
+		case slices.Contains(needed, bin) && o.Agents == Ours && !o.Bare:
 			return nil, fmt.Errorf("our agent is not built: %w (make build, or --agents=reference)", err)
 		}
 	}
