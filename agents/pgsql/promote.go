@@ -89,7 +89,7 @@ func (a *agent) promoteAlone(ctx context.Context, conn *pg.Conn, st pg.Status) e
 	case err != nil:
 		return ocf.Errorf(ocf.ErrGeneric, "not promoted: %w", err)
 	case record.Exists():
-		return ocf.Errorf(ocf.ErrGeneric, "not promoted: this server belongs to a cluster (%s exists) and no cluster is behind this call; use the cluster's tools", a.conf.recordFile())
+		return ocf.Errorf(ocf.ErrGeneric, "not promoted: use the cluster's tools: no cluster is behind this call, and this server belongs to one (%s exists)", a.conf.recordFile())
 	case a.streaming(st):
 		return ocf.Errorf(ocf.ErrGeneric, "not promoted: this standby streams from a living primary and no cluster is behind this call")
 	}

@@ -87,3 +87,34 @@ func pattern(format string) *regexp.Regexp {
 	}
 	return regexp.MustCompile(strings.Join(parts, `[^\n]*`))
 }
+
+// TestReasonsSayWhatToDoInTime: Pacemaker keeps the first 127 characters of an exit reason. What to
+// do, or what is waited for, must stand in them, after the words that an action puts before.
+func TestReasonsSayWhatToDoInTime(t *testing.T) {
+	const kept, before = 127, len("not promoted: ")
+	instruction := regexp.MustCompile(`rebuild it|start \w+ first|compare|check|demote it|decide which|fencing must succeed|waiting for|waits for|stop this server|holds newer data|commits (are not|do not) |not synchronous yet|commits wait`)
+	files, err := filepath.Glob("testdata/scenarios/*.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]bool{}
+	for _, f := range files {
+		b, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(b)) {
+			verdict, reason, _ := strings.Cut(strings.TrimSpace(line), ": ")
+			if verdict != "no" || seen[reason] {
+				continue
+			}
+			seen[reason] = true
+			if head := reason[:min(len(reason), kept-before)]; !instruction.MatchString(head) {
+				t.Errorf("%s: cut off before it says what to do: %q", f, head)
+			}
+		}
+	}
+	if len(seen) < 10 {
+		t.Errorf("only %d reasons found: this test looks in the wrong place", len(seen))
+	}
+}

@@ -277,7 +277,7 @@ func short(s string) string {
 			strings.HasPrefix(part, "keep what you need") || strings.HasPrefix(part, "the start is tried again") {
 			continue
 		}
-		before, _, _ := strings.Cut(part, ", or accept the loss")
+		before, _, _ := strings.Cut(part, "; or accept the loss")
 		out = append(out, before)
 	}
 	return strings.Join(out, "; ")

@@ -270,7 +270,7 @@ func Adopt(o Observation) Decision {
 	rival := o.Promoted
 	switch {
 	case rival != "" && rival != o.Self:
-		return no("this server is a primary, but %s is the promoted node: it must not go on serving; stop it here, then rebuild it as a standby of %s", rival, rival)
+		return no("stop this server and rebuild it as a standby of %s: it is a primary, but %s is the promoted node, and it must not go on serving", rival, rival)
 	case o.accepted():
 		return o.adopt(acceptanceStep)
 	case !r.Exists() || r.Entitles(o.Self) || o.Mode == Async && rival == o.Self:
@@ -278,8 +278,8 @@ func Adopt(o Observation) Decision {
 		// promoted and runs outranks the record of one that is gone.
 		return o.adopt(promotionStep)
 	}
-	return no("this server is a primary, but by the record (epoch %d) %s is the last primary and %s may succeed: "+
-		"stop it here and rebuild it, or accept its data as the cluster's: %s", r.Epoch, r.Primary, list(r.Entitled), o.acceptHint())
+	return no("stop this server and rebuild it: it is a primary, but by the record (epoch %d) %s is the last primary and %s may succeed; "+
+		"or accept its data as the cluster's: %s", r.Epoch, r.Primary, list(r.Entitled), o.acceptHint())
 }
 
 func (o Observation) adopt(step uint64) Decision {

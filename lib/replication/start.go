@@ -11,15 +11,15 @@ func Start(o Observation) Decision {
 		return o.startBelow(*o.Upstream)
 	}
 	if o.Lock && o.Rejoin == Refuse {
-		return no("PGSQL.lock of the former agent is present: this node was primary and did not stop last; " +
-			"compare its data with the other node's, rebuild it if it is older, and remove the file")
+		return no("PGSQL.lock of the former agent is present: compare this node's data with the other's, rebuild it if it is older, " +
+			"and remove the file; this node was primary and did not stop last")
 	}
 	if !o.Wal.WasPrimary || o.Wal.Clean || o.accepted() {
 		return done()
 	}
 	switch {
 	case o.Promoted != "" && o.Promoted != o.Self:
-		return no("it crashed as primary and the new primary %s does not answer yet, so its history is not known: check the replication address; the start is tried again after failure-timeout", o.Promoted)
+		return no("check the replication address, the new primary %s does not answer there: this node crashed as primary and may not follow before the history of %s is known; the start is tried again after failure-timeout", o.Promoted, o.Promoted)
 	case o.Record.Exists() && o.Record.Primary != o.Self:
 		return o.startBeside(o.Record.Primary)
 	}
@@ -29,7 +29,7 @@ func Start(o Observation) Decision {
 	}
 	missing := minus(concerned, o.reachable(concerned)...)
 	if len(missing) > 0 {
-		return no("it crashed as primary and %s, which is away, may have been promoted since: start %s first, or accept the loss of its commits: %s",
+		return no("start %s first: this node crashed as primary, and %s, which is away, may have been promoted since; or accept the loss of its commits: %s",
 			list(missing), list(missing), o.acceptHint())
 	}
 	return done()
@@ -43,11 +43,11 @@ func (o Observation) startBelow(up Upstream) Decision {
 	}
 	switch {
 	case up.System != o.Wal.Position.System:
-		return no("the data belongs to another database cluster (system identifier %d, %s has %d): rebuild it with pg_basebackup",
+		return no("rebuild it with pg_basebackup: its data belongs to another database cluster (system identifier %d, %s has %d)",
 			o.Wal.Position.System, name, up.System)
 	case o.Rejoin == Refuse && o.wasDeposed():
-		return no("this node was primary until %s took over, and rejoin=refuse: check its data and rebuild it with pg_basebackup%s, or set rejoin=follow",
-			name, o.lockToo())
+		return no("check its data and rebuild it with pg_basebackup%s, or set rejoin=follow: this node was primary until %s took over, and rejoin=refuse",
+			o.lockToo(), name)
 	case o.Wal.WasPrimary && up.Timeline <= o.Wal.Position.Timeline:
 		// Whoever is promoted over our WAL begins a timeline after ours. This one
 		// began its own without having seen it, perhaps under the same number.
@@ -78,8 +78,8 @@ func (o Observation) startBeside(node string) Decision {
 	p := o.position(node)
 	switch {
 	case !p.Known():
-		return no("it crashed as primary and %s was promoted after it (epoch %d): start %s first; the start is tried again after failure-timeout",
-			node, o.Record.Epoch, node)
+		return no("start %s first: it was promoted (epoch %d) after this node crashed as primary; the start is tried again after failure-timeout",
+			node, o.Record.Epoch)
 	case p.Contains(o.Wal.Position) || o.Wal.Position.Contains(p):
 		return done()
 	}
