@@ -77,10 +77,8 @@ func New(cfg Config, power Power) (*Cloud, error) {
 	for _, g := range cfg.Groups {
 		c.groups[strings.ToLower(g)] = g
 	}
-	for id, body := range cfg.Network {
-		if err := c.PutNetwork(id, body); err != nil {
-			return nil, err
-		}
+	if err := c.putAll(cfg.Network); err != nil {
+		return nil, err
 	}
 	for _, vm := range cfg.VMs {
 		if err := c.AddVM(vm); err != nil {

@@ -18,6 +18,8 @@ import (
 //	DELETE /faults                   forget all
 //	GET    /requests?from=N          the journal from entry N on
 //	DELETE /requests                 empty the journal
+//	GET    /bindings                 which interface got which address when (Binding)
+//	PUT    /move                     whether ipConfigurations can be moved (Move)
 func (c *Cloud) Control() http.Handler {
 	mux := http.NewServeMux()
 	reply := func(w http.ResponseWriter, v any, err error) {
@@ -75,6 +77,14 @@ func (c *Cloud) Control() http.Handler {
 	mux.HandleFunc("DELETE /requests", func(w http.ResponseWriter, _ *http.Request) {
 		c.ForgetRequests()
 		reply(w, "forgotten", nil)
+	})
+	mux.HandleFunc("GET /bindings", func(w http.ResponseWriter, _ *http.Request) { reply(w, c.Bindings(), nil) })
+	mux.HandleFunc("PUT /move", func(w http.ResponseWriter, r *http.Request) {
+		m, err := read[Move](r)
+		if err == nil {
+			c.SetMove(m)
+		}
+		reply(w, m, err)
 	})
 	return mux
 }

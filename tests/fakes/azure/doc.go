@@ -5,10 +5,11 @@
 // clients under test are the real SDK: nothing in them is replaced.
 //
 // It owns virtual machines and their power, long-running operations with a
-// chosen latency, roles and permissions, a small network (virtual networks,
-// security groups, network interfaces), faults scripted per request, and a
-// journal of every request. A Power connects a machine's power with something
-// real, such as a node of the lab.
+// chosen latency, roles and permissions, the network as far as the addresses of
+// interfaces go (virtual networks and subnets, interfaces, what these refer to),
+// faults scripted per request, and a journal of every request. A Power connects a
+// machine's power with something real, such as a node of the lab; a Plane does the
+// same with the packets for an address.
 //
 // What it answers follows the published API and what users reported of the real
 // one. Where neither is known the code says so with the word "assumed". It does

@@ -152,10 +152,11 @@ func (c *Cloud) moveItem(r *http.Request, p Principal, vnet *resource, m moved, 
 			cfg = o
 		}
 	}
+	if cfg == nil {
+		return missing(source, vnet.id)
+	}
 	subnet := text(object(props(cfg)["subnet"]), "id")
 	switch {
-	case cfg == nil:
-		return missing(source, vnet.id)
 	case m.from == m.to:
 		return refuse(http.StatusBadRequest, "InvalidRequestFormat", "The source and the target are on the same network interface.")
 	case primary(cfg):

@@ -1,6 +1,7 @@
 package azure
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"net/http"
@@ -55,6 +56,19 @@ func (c *Cloud) PutNetwork(id string, body map[string]any) error {
 	n.seen = c.snapshot(n)
 	c.mu.Unlock()
 	return c.program(n)
+}
+
+// putAll stores network resources, those first that others lie in.
+func (c *Cloud) putAll(network map[string]map[string]any) error {
+	ids := slices.SortedFunc(maps.Keys(network), func(a, b string) int {
+		return cmp.Or(strings.Compare(parse(b).kind, parse(a).kind), strings.Compare(a, b))
+	})
+	for _, id := range ids {
+		if err := c.PutNetwork(id, network[id]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Network is a copy of a network resource, nil if there is none.
