@@ -14,5 +14,6 @@ func TestGenerated(t *testing.T) {
 		"../../metadata/cloudip.xml":         func(w io.Writer) error { return a.WriteXML(w, meta.Plain) },
 		"../../metadata/cloudip.ocf-1.1.xml": func(w io.Writer) error { return a.WriteXML(w, meta.OCF11) },
 		"../../docs/cloudip-parameters.md":   a.WriteMarkdown,
+		"../../metadata/ocf_pgrex_cloudip.7": func(w io.Writer) error { return a.WriteManual(w, "pgrex") },
 	})
 }

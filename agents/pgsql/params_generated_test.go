@@ -14,5 +14,6 @@ func TestGenerated(t *testing.T) {
 		"../../metadata/pgsql.xml":         func(w io.Writer) error { return a.WriteXML(w, meta.Plain) },
 		"../../metadata/pgsql.ocf-1.1.xml": func(w io.Writer) error { return a.WriteXML(w, meta.OCF11) },
 		"../../docs/pgsql-parameters.md":   a.WriteMarkdown,
+		"../../metadata/ocf_pgrex_pgsql.7": func(w io.Writer) error { return a.WriteManual(w, "pgrex") },
 	})
 }

@@ -18,6 +18,7 @@ func TestGenerated(t *testing.T) {
 	metatest.Generated(t, map[string]func(io.Writer) error{
 		"../../metadata/fence_azure.xml":       func(w io.Writer) error { return a.WriteXML(w, a.Name) },
 		"../../docs/fence_azure-parameters.md": a.WriteMarkdown,
+		"../../metadata/fence_azure.8":         func(w io.Writer) error { return a.WriteManual(w, a.Name) },
 	})
 }
 

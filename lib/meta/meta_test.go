@@ -239,3 +239,23 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// A text cannot become a request of the page, nor leave its item.
+func TestManual(t *testing.T) {
+	a := Agent{Name: "x", Short: "a-b", Long: "one\n\n.two \\fB\n'three", Parameters: []Parameter{{
+		Name: "p", Type: Integer, Default: "1", Required: true, Short: "P", Long: "first\n\nsecond",
+	}}, Actions: []Action{{Name: "monitor", Timeout: time.Minute, Interval: time.Second, Role: RolePromoted}}}
+	var b strings.Builder
+	if err := a.WriteManual(&b, "pgrex"); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		".TH OCF_PGREX_X 7 \"\" pgrex", "ocf_pgrex_x \\- a\\-b\n", "ocf:pgrex:x p=... ",
+		"one\n.PP\n\\&.two \\efB\n\\&'three\n", ".TP\n.B \"p\"\nP.\n.IP\nfirst\n.IP\nsecond\n.IP\nType: integer; default: 1; required",
+		".B \"monitor\"\nTimeout 60s, interval 1s, role Promoted.\n",
+	} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("no %q in\n%s", want, b.String())
+		}
+	}
+}

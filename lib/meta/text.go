@@ -47,7 +47,7 @@ func (a Agent) WriteMarkdown(w io.Writer) error {
 		fmt.Fprintf(b, "| [%s](#%s) | %s | %s | %s |\n", p.Name, p.Name, p.kindText(), code(p.Default), markdown(p.Short))
 	}
 	for _, p := range a.Parameters {
-		fmt.Fprintf(b, "\n### %s\n\n%s\n\n%s\n", p.Name, markdown(p.Long), p.facts())
+		fmt.Fprintf(b, "\n### %s\n\n%s\n\n%s\n", p.Name, markdown(p.Long), p.facts(code))
 	}
 	fmt.Fprintf(b, "\n## Actions\n\n| action | timeout | interval | role |\n|---|---|---|---|\n")
 	for _, act := range a.Actions {
@@ -73,8 +73,9 @@ func (p Parameter) kindText() string {
 	return string(p.Type)
 }
 
-// facts is the line under a parameter's text that says what the type and the flags mean for it.
-func (p Parameter) facts() string {
+// facts is the line under a parameter's text that says what the type and the flags mean for it. code
+// sets off a value from the words around it.
+func (p Parameter) facts(code func(string) string) string {
 	f := []string{"Type: " + p.kindText()}
 	if p.Default != "" {
 		f = append(f, "default: "+code(p.Default))

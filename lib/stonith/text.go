@@ -26,41 +26,31 @@ func (a Agent) WriteUsage(w io.Writer, name string) error {
 
 // WriteManual writes a manual page, to be read with `man -l -`.
 func (a Agent) WriteManual(w io.Writer, name string) error {
-	b := new(strings.Builder)
-	fmt.Fprintf(b, ".TH %s 8 \"\" \"pgrex %s\" \"Fence agents\"\n", strings.ToUpper(name), roff(meta.Version()))
-	fmt.Fprintf(b, ".SH NAME\n%s \\- %s\n.SH DESCRIPTION\n%s\n", roff(name), roff(a.Short), roff(a.Long))
-	fmt.Fprintf(b, ".PP\n%s reads name=value lines from standard input, or options from the command line.\n.SH PARAMETERS\n", roff(name))
+	m := meta.NewManual(name, 8, "Fence agents", a.Short)
+	m.Section("SYNOPSIS")
+	m.Text(name + " [OPTION]...")
+	m.Section("DESCRIPTION")
+	m.Text(strings.TrimSpace(a.Long) + "\n\nOptions are taken from the command line; without any, name=value lines are read from standard input.")
+	m.Section("PARAMETERS")
 	for _, p := range a.parameters() {
-		fmt.Fprintf(b, ".TP\n.B %s\n%s. %s", roff(p.mixed()), roff(p.Short), roff(p.Long))
 		names := p.Name
 		if len(p.Old) > 0 {
 			names += ", formerly " + strings.Join(p.Old, ", ")
 		}
-		fmt.Fprintf(b, " On standard input: %s.", roff(names))
+		facts := "On standard input: " + names + "."
 		if p.Default != "" {
-			fmt.Fprintf(b, " Default: %s.", roff(p.Default))
+			facts += " Default: " + p.Default + "."
 		}
-		b.WriteString("\n")
+		m.Item(p.mixed(), p.Short+".\n\n"+strings.TrimSpace(p.Long)+"\n\n"+facts)
 	}
-	fmt.Fprintf(b, ".SH ACTIONS\n%s\n", roff(strings.Join(a.actions(), ", ")))
-	fmt.Fprintf(b, ".SH \"EXIT STATUS\"\n0 for success, 1 for failure; 2 from status says that the machine is off.\n")
-	_, err := io.WriteString(w, b.String())
+	m.Section("ACTIONS")
+	m.Text(strings.Join(a.actions(), ", "))
+	m.Section("EXIT STATUS")
+	m.Text("0 for success, 1 for failure; 2 from status says that the machine is off.")
+	m.Section("SEE ALSO")
+	m.Text("The documentation is in /usr/share/doc/pgrex/docs.")
+	_, err := m.WriteTo(w)
 	return err
-}
-
-// roff keeps a text from being taken for requests.
-func roff(s string) string {
-	s = strings.NewReplacer(`\`, `\e`, "-", `\-`).Replace(strings.TrimSpace(s))
-	lines := strings.Split(s, "\n")
-	for i, l := range lines {
-		if strings.HasPrefix(l, ".") || strings.HasPrefix(l, "'") {
-			lines[i] = `\&` + l
-		}
-		if l == "" {
-			lines[i] = ".PP"
-		}
-	}
-	return strings.Join(lines, "\n")
 }
 
 // WriteMarkdown writes the reference page of the agent for docs/.
