@@ -1,0 +1,91 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"pgrex/lib/cloud"
+	"pgrex/lib/ocf"
+)
+
+// cloudPatience bounds one question of a monitor to the cloud.
+const cloudPatience = 10 * time.Second
+
+// probeCloud tells an address that is here by right from one that somebody else put here: the
+// provisioning tools of clouds add at boot whatever they believe belongs to the machine. A start of
+// ours that was confirmed in this boot leaves a note, and with it nobody is asked. Without it the cloud
+// is asked, once; what it says is not ours is taken off. If it cannot be asked the operating system's
+// word stands: "cannot tell" is not "not running".
+func (a *agent) probeCloud(ctx context.Context) error {
+	if a.state.confirmed() {
+		return nil
+	}
+	h, err := a.askCloud(ctx)
+	switch {
+	case h.Owner == cloud.Mine:
+		if err := a.state.confirm(); err != nil {
+			a.log.Warn(err.Error())
+		}
+		return nil
+	case h.Owner == cloud.Unknown, h.Changing:
+		a.log.Warn("it is not known whether the address belongs to this machine; it counts as running because an interface has it", "error", err)
+		return nil
+	}
+	a.log.Warn("the address was on this machine, not put there by this agent, and the cloud says that it belongs to " + holderText(h))
+	if err := a.remove(); err != nil {
+		return err
+	}
+	return ocf.Status(ocf.NotRunning)
+}
+
+// checkCloud asks the cloud from time to time. Only a clear answer counts.
+func (a *agent) checkCloud(ctx context.Context) error {
+	if a.conf.cloudInterval <= 0 {
+		return nil
+	}
+	if ago, ok := a.state.age(asked); ok && ago < a.conf.cloudInterval {
+		return nil
+	}
+	// Noted before the question, so that a cloud that hangs is not asked by every monitor.
+	if err := a.state.stamp(asked); err != nil {
+		a.log.Warn(err.Error())
+	}
+	h, err := a.askCloud(ctx)
+	switch {
+	case h.Owner == cloud.Mine, h.Changing:
+		return nil
+	case h.Owner == cloud.Unknown:
+		a.log.Warn("the cloud does not say who holds the address; nothing is concluded from that", "error", err)
+		return nil
+	}
+	a.state.remove(held)
+	return ocf.Errorf(ocf.NotRunning, "%s is on this machine, but in the cloud it belongs to %s", a.conf.ip, holderText(h))
+}
+
+// askCloud asks who holds the address, within bounds. A failure is Unknown.
+func (a *agent) askCloud(ctx context.Context) (cloud.Holding, error) {
+	ctx, cancel := context.WithTimeout(ctx, cloudPatience)
+	defer cancel()
+	if end, ok := ctx.Deadline(); ok {
+		// Half of the time is left for what the answer leads to.
+		var stop context.CancelFunc
+		ctx, stop = context.WithTimeout(ctx, time.Until(end)/2)
+		defer stop()
+	}
+	provider, err := a.cloud(ctx)
+	if err != nil {
+		return cloud.Holding{}, err
+	}
+	h, err := provider.Holder(ctx, a.conf.ip)
+	if err != nil {
+		return cloud.Holding{}, err
+	}
+	return h, nil
+}
+
+func holderText(h cloud.Holding) string {
+	if h.Owner == cloud.Other && h.Holder != "" {
+		return h.Holder
+	}
+	return h.Owner.String()
+}

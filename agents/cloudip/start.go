@@ -1,0 +1,217 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"pgrex/lib/netif"
+	"pgrex/lib/ocf"
+)
+
+// addressProto marks our addresses: `ip address` shows it as "proto 80" (Linux 5.18). It is for people;
+// no decision depends on it.
+const addressProto = 80
+
+// start puts the address on this machine: on a LAN at once, in a cloud as soon as the cloud has accepted
+// that it is to be here. Success means that it is usable here; after a failure it is not on this machine.
+func (a *agent) start(ctx context.Context) error {
+	if a.conf.err != nil {
+		return a.conf.err
+	}
+	if a.kind != nil {
+		return a.startCloud(ctx)
+	}
+	holders, err := a.holders()
+	if err != nil {
+		return err
+	}
+	if h, err := a.usable(holders); err == nil && len(holders) == 1 && h.Flags&netif.AddrTentative == 0 {
+		return nil
+	}
+	if err := a.put(ctx, netif.Want{IP: a.conf.ip, NIC: a.conf.nic, Bits: a.conf.bits, Protocol: a.conf.protocol}); err != nil {
+		return a.undo(err)
+	}
+	return nil
+}
+
+// undo takes the address off after a start that failed.
+func (a *agent) undo(err error) error {
+	if rerr := errors.Join(a.herald.end(), a.remove()); rerr != nil {
+		return fmt.Errorf("%w; and the address may still be here: %w", err, rerr)
+	}
+	return err
+}
+
+// osError gives an error of the operating system its exit code.
+func osError(err error, format string, args ...any) error {
+	code := ocf.ErrGeneric
+	switch {
+	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES), errors.Is(err, fs.ErrPermission):
+		code = ocf.ErrPerm
+	case errors.Is(err, netif.ErrNoLink), errors.Is(err, netif.ErrNeedsLink):
+		code = ocf.ErrConfigured
+	}
+	return ocf.Errorf(code, format+": %w", append(args, err)...)
+}
+
+// put puts the address on its interface and has it announced. It may be called again.
+func (a *agent) put(ctx context.Context, want netif.Want) error {
+	place, err := netif.Find(a.net, want)
+	if err != nil {
+		return osError(err, "no place for %s", a.conf.where())
+	}
+	if err := a.linkUp(ctx, place.Link); err != nil {
+		return err
+	}
+	check, err := a.lookFirst(ctx, place.Link)
+	if err != nil {
+		return err
+	}
+	defer check.close()
+	if err := a.add(a.address(place)); err != nil {
+		return err
+	}
+	if a.conf.ip.Is6() && a.conf.flags&netif.AddrNoDAD == 0 {
+		if err := a.awaitDetection(ctx, place.Link); err != nil {
+			return err
+		}
+	}
+	if err := a.tell(ctx, place.Link); err != nil {
+		a.log.Warn("the address cannot be announced", "error", err)
+	}
+	if err := a.removeOthers(place); err != nil {
+		return err
+	}
+	if who := check.answer(ctx); who != nil {
+		a.log.Warn(fmt.Sprintf("another machine on %s, with the hardware address %s, answers for %s; it has to give the address up", place.Link.Name, who, a.conf.ip))
+	}
+	holders, err := a.holders()
+	if err != nil {
+		return err
+	}
+	_, err = a.usable(holders)
+	return err
+}
+
+// address is what is to be added.
+func (a *agent) address(p netif.Place) netif.Address {
+	addr := netif.Address{
+		Index: p.Link.Index, Label: a.label(p.Link), Flags: a.conf.flags | netif.AddrPermanent,
+		Preferred: netif.Forever, Valid: netif.Forever, Proto: addressProto,
+	}
+	addr.Prefix = netip.PrefixFrom(a.conf.ip, p.Bits)
+	if a.conf.ip.Is6() {
+		addr.Preferred, addr.Metric = a.conf.preferred, p.Metric
+		if a.kind != nil {
+			// Deprecated: never the source of what this machine asks the cloud.
+			addr.Preferred = 0
+		}
+		return addr
+	}
+	addr.Flags &^= netif.AddrNoDAD
+	switch a.conf.broadcast {
+	case "":
+		addr.Broadcast = p.Broadcast
+	case "+":
+		addr.Broadcast = netif.LastAddress(addr.Prefix)
+	case "-":
+	default:
+		addr.Broadcast, _ = netip.ParseAddr(a.conf.broadcast)
+	}
+	if a.conf.ip.IsLoopback() && p.Link.Loopback() {
+		addr.Scope = netif.ScopeHost
+	}
+	return addr
+}
+
+// linkUp sets the link up and waits for it, for a while: it takes a real one seconds to find its
+// partner. One that was up and has no carrier has nothing to wait for.
+func (a *agent) linkUp(ctx context.Context, l netif.Link) error {
+	if l.Flags&netif.LinkUp == 0 {
+		a.log.Info("setting " + l.Name + " up")
+		if err := a.net.SetUp(l.Index); err != nil {
+			return osError(err, "%s", l.Name)
+		}
+		wait, cancel := context.WithTimeout(ctx, linkPatience)
+		defer cancel()
+		if err := netif.AwaitLink(wait, a.net, l.Index); err != nil && a.conf.checkLink {
+			return ocf.Errorf(ocf.ErrGeneric, "%s: %w", l.Name, err)
+		}
+		return nil
+	}
+	if why := l.Down(); why != "" && a.conf.checkLink {
+		return ocf.Errorf(ocf.ErrGeneric, "the link of %s is down (%s)", l.Name, why)
+	}
+	return nil
+}
+
+// linkPatience is how long start waits for a link it has set up.
+const linkPatience = 5 * time.Second
+
+// add adds the address, or mends one that is there in another form.
+func (a *agent) add(addr netif.Address) error {
+	err := a.net.AddAddress(addr, false)
+	if errors.Is(err, netif.ErrExists) {
+		return a.mend(addr)
+	}
+	if err != nil {
+		return osError(err, "interface %s", a.conf.where())
+	}
+	a.log.Info(fmt.Sprintf("added %s", addr.Prefix))
+	return nil
+}
+
+// mend changes an address that is there already to what is wanted.
+func (a *agent) mend(addr netif.Address) error {
+	holders, err := a.holders()
+	if err != nil {
+		return err
+	}
+	for _, h := range holders {
+		same := h.Index == addr.Index && (h.Prefix == addr.Prefix || h.IP().Is6())
+		if !same || a.differs(h) == "" && h.Flags&netif.AddrDADFailed == 0 {
+			continue
+		}
+		if err := netif.Relabel(a.net, h.Address, addr); err != nil {
+			return osError(err, "%s on %s cannot be changed", h.Prefix, h.Link.Name)
+		}
+	}
+	return nil
+}
+
+// awaitDetection waits for the kernel's duplicate address detection.
+func (a *agent) awaitDetection(ctx context.Context, l netif.Link) error {
+	err := netif.AwaitUsable(ctx, a.net, a.conf.ip, l.Index)
+	switch {
+	case errors.Is(err, netif.ErrDuplicate):
+		return ocf.Errorf(ocf.ErrGeneric, "another machine on %s has the address %s: %w", l.Name, a.conf.ip, err)
+	case err != nil:
+		return ocf.Errorf(ocf.ErrGeneric, "waiting for duplicate address detection on %s: %w", l.Name, err)
+	}
+	return nil
+}
+
+// removeOthers takes the address off other interfaces, and off this one with another prefix: what is
+// left of an earlier configuration would be a second place that answers.
+func (a *agent) removeOthers(p netif.Place) error {
+	holders, err := a.holders()
+	if err != nil {
+		return err
+	}
+	for _, h := range holders {
+		if h.Index == p.Link.Index && h.Prefix.Bits() == p.Bits {
+			continue
+		}
+		a.log.Warn(fmt.Sprintf("removing %s from %s, where it was in addition", h.Prefix, h.Link.Name))
+		if err := a.net.RemoveAddress(h.Address); err != nil && !errors.Is(err, netif.ErrGone) {
+			return osError(err, "%s on %s", h.Prefix, h.Link.Name)
+		}
+	}
+	return nil
+}

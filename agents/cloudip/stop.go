@@ -1,0 +1,51 @@
+package main
+
+import (
+	"context"
+	"time"
+)
+
+// releaseShare is the part of stop's time that the cloud may take at most.
+const releaseShare = 2
+
+// stop takes the address off this machine, whatever its interface, its routes, the parameters or the
+// cloud are like: success means that it is gone. That alone makes the node harmless, so what the cloud
+// says afterwards cannot make stop fail.
+func (a *agent) stop(ctx context.Context) error {
+	if !a.conf.ip.IsValid() {
+		// Without an address nothing was ever started.
+		a.log.Warn("nothing to stop: the parameter ip is missing or no address")
+		return nil
+	}
+	if err := a.herald.end(); err != nil {
+		// It looks for the address before each announcement, so it ends by itself.
+		a.log.Warn("the announcements in the background cannot be ended", "error", err)
+	}
+	if err := a.remove(); err != nil {
+		return err
+	}
+	if a.kind != nil {
+		a.release(ctx)
+	}
+	a.state.forget()
+	return nil
+}
+
+// release resolves in the cloud what is in flight, and gives the address up if that is wanted.
+func (a *agent) release(ctx context.Context) {
+	if end, ok := ctx.Deadline(); ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, time.Until(end)/releaseShare)
+		defer cancel()
+	}
+	provider, err := a.cloud(ctx)
+	if err == nil {
+		err = provider.Settle(ctx, a.conf.ip)
+	}
+	if err == nil && a.conf.release {
+		err = provider.Release(ctx, a.conf.ip)
+	}
+	if err != nil {
+		a.log.Warn("the address is off this machine; in the cloud its assignment stays as it is until the next start takes it over", "error", err)
+	}
+}
