@@ -6,6 +6,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"pgrex/tests/contract/sandbox"
 )
 
 // clusterTools are the programs by which an agent can speak to the cluster.
@@ -17,9 +19,9 @@ var clusterTools = []string{
 // PATH.
 func stubs(t *testing.T, script string) string {
 	t.Helper()
-	dir := tempDir(t)
+	dir := sandbox.TempDir(t)
 	for _, tool := range clusterTools {
-		writeFile(t, filepath.Join(dir, tool), "#!/bin/sh\n"+script+"\n", 0o755)
+		sandbox.WriteFile(t, filepath.Join(dir, tool), "#!/bin/sh\n"+script+"\n", 0o755)
 	}
 	return dir
 }
@@ -41,8 +43,8 @@ var troubles = []struct {
 
 // clustered are calls by Pacemaker for a promotable clone, with these tools.
 func clustered(c call, path string) call {
-	c.path = path
-	return c.inCluster()
+	c.Path = path
+	return c.InCluster()
 }
 
 // stop and demote do what they are for without the cluster, within their time;
@@ -63,23 +65,23 @@ func TestDaemons(t *testing.T) {
 						t.Parallel()
 						s := newServer(t)
 						p := s.replicated()
-						action("start", p).must(t, ok)
+						action("start", p).Must(t, ok)
 						if role.promote {
-							action("promote", p).must(t, ok)
+							action("promote", p).Must(t, ok)
 						}
 						// It serves, whether or not the cluster can be told.
-						clustered(monitor(p), path).want(t, role.well)
-						clustered(probe(p), path).want(t, role.well)
-						clustered(action("notify", p), path).within(10*time.Second).want(t, ok)
+						clustered(monitor(p), path).Want(t, role.well)
+						clustered(probe(p), path).Want(t, role.well)
+						clustered(action("notify", p), path).Within(10*time.Second).Want(t, ok)
 
-						o := clustered(action(end, p), path).want(t, ok)
-						if o.took > 15*time.Second {
-							t.Errorf("%s took %v: most of its time", end, o.took)
+						o := clustered(action(end, p), path).Want(t, ok)
+						if o.Took > 15*time.Second {
+							t.Errorf("%s took %v: most of its time", end, o.Took)
 						}
 						if end == "stop" {
 							s.mustBeGone(t)
-							clustered(monitor(p), path).want(t, notRunning)
-						} else if o := clustered(monitor(p), path).want(t, ok, notRunning); o.code == notRunning {
+							clustered(monitor(p), path).Want(t, notRunning)
+						} else if o := clustered(monitor(p), path).Want(t, ok, notRunning); o.Code == notRunning {
 							s.mustBeGone(t)
 						}
 					})
@@ -89,22 +91,22 @@ func TestDaemons(t *testing.T) {
 				t.Parallel()
 				s := newServer(t)
 				p := s.replicated()
-				clustered(probe(p), path).want(t, notRunning)
-				clustered(monitor(p), path).want(t, notRunning)
-				clustered(action("stop", p), path).within(10*time.Second).want(t, ok)
-				clustered(action("demote", p), path).within(10*time.Second).want(t, ok)
+				clustered(probe(p), path).Want(t, notRunning)
+				clustered(monitor(p), path).Want(t, notRunning)
+				clustered(action("stop", p), path).Within(10*time.Second).Want(t, ok)
+				clustered(action("demote", p), path).Within(10*time.Second).Want(t, ok)
 				// Without the cluster's memory nobody knows whether its WAL may be started over.
-				clustered(action("start", p), path).within(10*time.Second).want(t, generic)
+				clustered(action("start", p), path).Within(10*time.Second).Want(t, generic)
 				s.mustBeGone(t)
 			})
 			t.Run("promote", func(t *testing.T) {
 				t.Parallel()
 				s := newServer(t)
 				p := s.replicated()
-				action("start", p).must(t, ok)
+				action("start", p).Must(t, ok)
 				// Nor whether it holds every acknowledged commit.
-				clustered(action("promote", p), path).within(10*time.Second).want(t, generic)
-				monitor(p).want(t, ok)
+				clustered(action("promote", p), path).Within(10*time.Second).Want(t, generic)
+				monitor(p).Want(t, ok)
 			})
 		})
 	}
@@ -113,22 +115,22 @@ func TestDaemons(t *testing.T) {
 // Outside a cluster nothing is asked of one: the tools are not even called.
 func TestNoClusterNoTools(t *testing.T) {
 	t.Parallel()
-	marks := tempDir(t)
+	marks := sandbox.TempDir(t)
 	path := stubs(t, "echo \"$0\" >> "+marks+"/called; exit 1")
 	s := newServer(t)
 	p := s.replicated()
 	for _, name := range []string{"start", "promote", "monitor", "notify", "demote", "stop"} {
 		c := action(name, p)
-		c.path = path
+		c.Path = path
 		if name == "monitor" {
-			c.interval = "10000"
-			c.want(t, promoted)
+			c.Interval = "10000"
+			c.Want(t, promoted)
 			continue
 		}
-		c.want(t, ok)
+		c.Want(t, ok)
 	}
 	if called, _ := filepath.Glob(marks + "/*"); len(called) > 0 {
-		t.Errorf("called without a cluster: %s", readFile(t, called[0]))
+		t.Errorf("called without a cluster: %s", sandbox.ReadFile(t, called[0]))
 	}
 }
 
@@ -150,23 +152,23 @@ func TestClusterParameters(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			s := newServer(t)
-			p := s.replicated().with(tt.params)
+			p := s.replicated().With(tt.params)
 			try := func(name string) call {
-				c := action(name, p).inCluster()
-				c.env = tt.env
+				c := action(name, p).InCluster()
+				c.Env = tt.env
 				return c
 			}
-			o := try("start").want(t, notConfigured)
-			if !strings.Contains(o.reason(), tt.says) {
-				t.Errorf("the reason %q does not tell of %q", o.reason(), tt.says)
+			o := try("start").Want(t, notConfigured)
+			if !strings.Contains(o.Reason(), tt.says) {
+				t.Errorf("the reason %q does not tell of %q", o.Reason(), tt.says)
 			}
 			s.mustBeGone(t)
-			try("monitor").want(t, notRunning)
-			try("stop").want(t, ok)
+			try("monitor").Want(t, notRunning)
+			try("stop").Want(t, ok)
 
-			action("start", s.replicated()).must(t, ok)
-			try("monitor").want(t, notConfigured)
-			try("stop").want(t, ok)
+			action("start", s.replicated()).Must(t, ok)
+			try("monitor").Want(t, notConfigured)
+			try("stop").Want(t, ok)
 			s.mustBeGone(t)
 		})
 	}
@@ -176,13 +178,13 @@ func TestClusterParameters(t *testing.T) {
 func TestLogFile(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
-	log := tempDir(t) + "/ha.log"
-	c := action("start", s.params().with(params{"pgdata": "/nonexistent"}))
-	c.env = []string{"PCMK_logfile=" + log}
-	o := c.want(t, notInstalled)
-	text := readFile(t, log)
-	if !strings.Contains(text, o.reason()) || !strings.Contains(text, "ERROR") || !strings.Contains(text, "pgsql") {
-		t.Errorf("the log %q lacks level, agent or reason %q", text, o.reason())
+	log := sandbox.TempDir(t) + "/ha.log"
+	c := action("start", s.params().With(params{"pgdata": "/nonexistent"}))
+	c.Env = []string{"PCMK_logfile=" + log}
+	o := c.Want(t, notInstalled)
+	text := sandbox.ReadFile(t, log)
+	if !strings.Contains(text, o.Reason()) || !strings.Contains(text, "ERROR") || !strings.Contains(text, "pgsql") {
+		t.Errorf("the log %q lacks level, agent or reason %q", text, o.Reason())
 	}
 }
 
@@ -196,13 +198,13 @@ func TestSlowStopWithHangingDaemons(t *testing.T) {
 			path := stubs(t, "exec sleep 600")
 			s := newServer(t)
 			p := s.replicated()
-			action("start", p).must(t, ok)
-			action("promote", p).must(t, ok)
+			action("start", p).Must(t, ok)
+			action("promote", p).Must(t, ok)
 			backend := s.busy(t)
 			if err := syscall.Kill(backend, syscall.SIGSTOP); err != nil {
 				t.Fatal(err)
 			}
-			clustered(action(end, p), path).within(15*time.Second).want(t, ok)
+			clustered(action(end, p), path).Within(15*time.Second).Want(t, ok)
 			if end == "stop" {
 				s.mustBeGone(t)
 			}

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"pgrex/tests/contract/sandbox"
 )
 
 // fault is something that is missing or wrong, by itself harmless to a server
@@ -31,7 +33,7 @@ var modes = map[string]func(*server) params{
 	"none": (*server).params,
 	"sync": (*server).replicated,
 	"slave": func(s *server) params {
-		return s.replicated().with(params{"rep_mode": "slave"})
+		return s.replicated().With(params{"rep_mode": "slave"})
 	},
 }
 
@@ -51,9 +53,9 @@ var faults = []fault{
 	{name: "PG_VERSION removed", spoil: func(t *testing.T, s *server) { remove(t, s.data+"/PG_VERSION") }, start: notInstalled, says: "PG_VERSION"},
 
 	// What may not be used.
-	{name: "data directory of another user", spoil: func(t *testing.T, s *server) { command(t, "chown", "-R", "root:root", s.data) }, start: noPermission, says: "chown"},
+	{name: "data directory of another user", spoil: func(t *testing.T, s *server) { sandbox.Command(t, "chown", "-R", "root:root", s.data) }, start: noPermission, says: "chown"},
 	{name: "another user than the owner", params: params{"pgdba": "nobody"}, start: noPermission, says: "nobody"},
-	{name: "data directory not writable", spoil: func(t *testing.T, s *server) { command(t, "chmod", "0500", s.data) }, start: noPermission, says: "writable"},
+	{name: "data directory not writable", spoil: func(t *testing.T, s *server) { sandbox.Command(t, "chmod", "0500", s.data) }, start: noPermission, says: "writable"},
 
 	// Parameters that make no sense.
 	{name: "rep_mode unknown", params: params{"rep_mode": "semisync"}, start: notConfigured, says: "semisync"},
@@ -97,22 +99,22 @@ func TestFaultsStopped(t *testing.T) {
 			t.Run(mode+"/"+f.name, func(t *testing.T) {
 				t.Parallel()
 				s := newServer(t)
-				p := base(s).with(f.params)
+				p := base(s).With(f.params)
 				if f.spoil != nil {
 					f.spoil(t, s)
 				}
-				probe(p).want(t, notRunning)
-				monitor(p).want(t, notRunning)
-				action("status", p).want(t, notRunning)
-				action("stop", p).want(t, ok)
+				probe(p).Want(t, notRunning)
+				monitor(p).Want(t, notRunning)
+				action("status", p).Want(t, notRunning)
+				action("stop", p).Want(t, ok)
 				if mode == "sync" {
 					// A dead primary is demoted already.
-					action("demote", p).want(t, ok)
+					action("demote", p).Want(t, ok)
 				}
-				o := action("start", p).want(t, f.start)
+				o := action("start", p).Want(t, f.start)
 				f.explained(t, o)
 				s.mustBeGone(t)
-				action("stop", p).want(t, ok)
+				action("stop", p).Want(t, ok)
 			})
 		}
 	}
@@ -120,8 +122,8 @@ func TestFaultsStopped(t *testing.T) {
 
 func (f fault) explained(t *testing.T, o outcome) {
 	t.Helper()
-	if !strings.Contains(o.reason(), f.says) {
-		t.Errorf("the reason %q does not tell of %q", o.reason(), f.says)
+	if !strings.Contains(o.Reason(), f.says) {
+		t.Errorf("the reason %q does not tell of %q", o.Reason(), f.says)
 	}
 }
 
@@ -136,20 +138,20 @@ func TestFaultsRunning(t *testing.T) {
 			t.Run(mode+"/"+f.name, func(t *testing.T) {
 				t.Parallel()
 				s := newServer(t)
-				action("start", base(s)).must(t, ok)
-				p := base(s).with(f.params)
+				action("start", base(s)).Must(t, ok)
+				p := base(s).With(f.params)
 				if f.spoil != nil {
 					f.spoil(t, s)
 				}
 				if f.start == notConfigured {
-					f.explained(t, monitor(p).want(t, notConfigured))
-				} else if o := monitor(p).run(t); o.code == notRunning {
+					f.explained(t, monitor(p).Want(t, notConfigured))
+				} else if o := monitor(p).Run(t); o.Code == notRunning {
 					// It may have ended by itself, without access to its files.
 					s.mustBeGone(t)
 				}
-				action("stop", p).want(t, ok)
+				action("stop", p).Want(t, ok)
 				s.mustBeGone(t)
-				monitor(p).want(t, notRunning)
+				monitor(p).Want(t, notRunning)
 			})
 		}
 	}
@@ -165,22 +167,22 @@ func TestValidateAll(t *testing.T) {
 			s := newServer(t)
 			good := action("validate-all", base(s))
 			thorough := good
-			thorough.env = []string{"OCF_CHECK_LEVEL=10"}
-			good.want(t, ok)
-			thorough.want(t, ok)
+			thorough.Env = []string{"OCF_CHECK_LEVEL=10"}
+			good.Want(t, ok)
+			thorough.Want(t, ok)
 			for _, f := range faults {
 				if !f.concerns(mode) || f.spoil != nil {
 					continue
 				}
 				t.Run(f.name, func(t *testing.T) {
 					quick, full := good, thorough
-					quick.params, full.params = base(s).with(f.params), base(s).with(f.params)
-					f.explained(t, full.want(t, f.start))
+					quick.Params, full.Params = base(s).With(f.params), base(s).With(f.params)
+					f.explained(t, full.Want(t, f.start))
 					switch {
 					case f.start == notConfigured, f.name == "user missing":
-						quick.want(t, f.start)
+						quick.Want(t, f.start)
 					default:
-						quick.want(t, ok)
+						quick.Want(t, ok)
 					}
 				})
 			}
@@ -205,50 +207,50 @@ func TestRoles(t *testing.T) {
 			}
 			all := func(code int) {
 				t.Helper()
-				monitor(p).want(t, code)
-				probe(p).want(t, code)
-				action("status", p).want(t, code)
+				monitor(p).Want(t, code)
+				probe(p).Want(t, code)
+				action("status", p).Want(t, code)
 			}
 
 			all(notRunning)
-			action("stop", p).want(t, ok)
-			action("notify", p).want(t, ok)
-			action("demote", p).want(t, pick(ok, unimplemented))
-			action("promote", p).want(t, pick(generic, unimplemented))
+			action("stop", p).Want(t, ok)
+			action("notify", p).Want(t, ok)
+			action("demote", p).Want(t, pick(ok, unimplemented))
+			action("promote", p).Want(t, pick(generic, unimplemented))
 			all(notRunning)
 
-			action("start", p).must(t, ok)
+			action("start", p).Must(t, ok)
 			first := s.postmaster(t)
 			all(ok)
-			action("start", p).want(t, ok)
-			action("notify", p).want(t, ok)
-			action("demote", p).want(t, pick(ok, unimplemented))
+			action("start", p).Want(t, ok)
+			action("notify", p).Want(t, ok)
+			action("demote", p).Want(t, pick(ok, unimplemented))
 			if now := s.postmaster(t); now != first {
 				t.Errorf("the postmaster was %d and is %d: nothing here should restart it", first, now)
 			}
 
-			action("promote", p).want(t, pick(ok, unimplemented))
+			action("promote", p).Want(t, pick(ok, unimplemented))
 			all(pick(promoted, ok))
-			action("promote", p).want(t, pick(ok, unimplemented))
+			action("promote", p).Want(t, pick(ok, unimplemented))
 			if now := s.postmaster(t); now != first {
 				t.Errorf("the postmaster was %d and is %d: a promotion does not restart it", first, now)
 			}
 			if roles {
 				s.exec(t, "create table proof (i int)")
 				// Starting what is promoted would have to demote it; the cluster never asks for that.
-				action("start", p).want(t, generic)
-				action("demote", p).want(t, ok)
+				action("start", p).Want(t, generic)
+				action("demote", p).Want(t, ok)
 				all(ok)
-				action("demote", p).want(t, ok)
-				action("promote", p).want(t, ok)
+				action("demote", p).Want(t, ok)
+				action("promote", p).Want(t, ok)
 				all(promoted)
 				s.exec(t, "insert into proof values (1)")
 			}
 
-			action("stop", p).want(t, ok)
+			action("stop", p).Want(t, ok)
 			s.mustBeGone(t)
 			all(notRunning)
-			action("stop", p).want(t, ok)
+			action("stop", p).Want(t, ok)
 		})
 	}
 }
@@ -262,9 +264,9 @@ func TestDirectoriesMade(t *testing.T) {
 			s := newServer(t)
 			remove(t, s.tmp)
 			remove(t, s.socket)
-			action("start", base(s)).must(t, ok)
-			monitor(base(s)).want(t, ok)
-			action("stop", base(s)).want(t, ok)
+			action("start", base(s)).Must(t, ok)
+			monitor(base(s)).Want(t, ok)
+			action("stop", base(s)).Want(t, ok)
 		})
 	}
 }
@@ -280,12 +282,12 @@ func TestForeignSynchronousStandbyNames(t *testing.T) {
 			return nil
 		},
 		"an included file": func(t *testing.T, s *server) params {
-			writeFile(t, s.data+"/more.conf", line, 0o644)
+			sandbox.WriteFile(t, s.data+"/more.conf", line, 0o644)
 			s.configure(t, "include 'more.conf'\n")
 			return nil
 		},
 		"ALTER SYSTEM": func(t *testing.T, s *server) params {
-			writeFile(t, s.data+"/postgresql.auto.conf", line, 0o644)
+			sandbox.WriteFile(t, s.data+"/postgresql.auto.conf", line, 0o644)
 			return nil
 		},
 		"start_opt": func(t *testing.T, s *server) params {
@@ -295,18 +297,18 @@ func TestForeignSynchronousStandbyNames(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newServer(t)
-			p := s.replicated().with(set(t, s))
-			o := action("start", p).run(t)
+			p := s.replicated().With(set(t, s))
+			o := action("start", p).Run(t)
 			// What postgresql.conf says is overridden by the agent's file, which it includes at the end.
-			if o.code == ok {
+			if o.Code == ok {
 				var value string
 				if err := s.connect(t).QueryRow(t.Context(), "show synchronous_standby_names").Scan(&value); err != nil || value != "" {
 					t.Errorf("start succeeded with synchronous_standby_names = %q (%v)", value, err)
 				}
-			} else if o.code != notConfigured || !strings.Contains(o.reason(), "synchronous_standby_names") {
+			} else if o.Code != notConfigured || !strings.Contains(o.Reason(), "synchronous_standby_names") {
 				t.Errorf("start: want code %d and a reason: %v", notConfigured, o)
 			}
-			action("stop", p).want(t, ok)
+			action("stop", p).Want(t, ok)
 			s.mustBeGone(t)
 		})
 	}
@@ -317,24 +319,24 @@ func TestUsage(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
 	p := s.params()
-	action("no_cmd", p).want(t, unimplemented)
-	action("migrate_to", p).want(t, unimplemented)
-	action("", p).want(t, generic)
+	action("no_cmd", p).Want(t, unimplemented)
+	action("migrate_to", p).Want(t, unimplemented)
+	action("", p).Want(t, generic)
 	for _, name := range []string{"meta-data", "usage", "methods"} {
-		if o := action(name, p).want(t, ok); len(o.stdout) < 50 {
+		if o := action(name, p).Want(t, ok); len(o.Stdout) < 50 {
 			t.Errorf("%s says little: %v", name, o)
 		}
 	}
 	for _, name := range []string{"start", "stop", "monitor", "promote", "demote", "notify", "validate-all", "meta-data", "reload-agent", "status", "methods", "usage"} {
-		if o := action("methods", p).run(t); !hasWord(o.stdout, name) {
-			t.Errorf("methods does not name %s: %s", name, o.stdout)
+		if o := action("methods", p).Run(t); !sandbox.HasWord(o.Stdout, name) {
+			t.Errorf("methods does not name %s: %s", name, o.Stdout)
 		}
 	}
 	// OCF: "further arguments are ignored".
 	more := monitor(p)
-	more.args = []string{"something", "--else"}
-	more.want(t, notRunning)
-	if out := command(t, agent, "--version"); !strings.Contains(out, "pgsql") && !strings.ContainsAny(out, "0123456789") {
+	more.Args = []string{"something", "--else"}
+	more.Want(t, notRunning)
+	if out := sandbox.Command(t, pgsql.Path, "--version"); !strings.Contains(out, "pgsql") && !strings.ContainsAny(out, "0123456789") {
 		t.Errorf("--version: %q", out)
 	}
 }

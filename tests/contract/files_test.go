@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"pgrex/tests/contract/sandbox"
 )
 
 // setting asks the server for the value in force.
@@ -27,11 +29,11 @@ func TestRecoverySettings(t *testing.T) {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()
 			s := newServer(t)
-			p := s.replicated().with(params{
+			p := s.replicated().With(params{
 				"rep_mode": mode, "restore_command": restore, "archive_cleanup_command": "true 'a'", "recovery_end_command": "true \\b",
 				"primary_conninfo_opt": "keepalives_idle=60 connect_timeout=3",
 			})
-			action("start", p).must(t, ok)
+			action("start", p).Must(t, ok)
 			for name, want := range map[string]string{
 				"restore_command": restore, "archive_cleanup_command": "true 'a'", "recovery_end_command": "true \\b",
 				"recovery_target_timeline": "latest", "synchronous_standby_names": "",
@@ -50,7 +52,7 @@ func TestRecoverySettings(t *testing.T) {
 			if _, err := os.Stat(s.tmp + "/recovery.conf"); err != nil {
 				t.Error(err)
 			}
-			action("stop", p).want(t, ok)
+			action("stop", p).Want(t, ok)
 		})
 	}
 }
@@ -62,21 +64,21 @@ func TestConfigurationFileKept(t *testing.T) {
 	s := newServer(t)
 	p := s.replicated()
 	real := s.data + "/real.conf"
-	command(t, "mv", s.config, real)
+	sandbox.Command(t, "mv", s.config, real)
 	if err := os.Symlink("real.conf", s.config); err != nil {
 		t.Fatal(err)
 	}
 	reference := fmt.Sprintf("include '%s/rep_mode.conf' # added by pgsql RA\ninclude '%[1]s/recovery.conf' # added by pgsql RA\n", s.tmp)
 	s.configure(t, "# the last words of the user: work_mem = '1GB'\nwork_mem = '5MB'\n"+reference)
-	command(t, "chmod", "0640", real)
-	before := readFile(t, real)
-	owner := command(t, "stat", "-c", "%a %U %G", real)
+	sandbox.Command(t, "chmod", "0640", real)
+	before := sandbox.ReadFile(t, real)
+	owner := sandbox.Command(t, "stat", "-c", "%a %U %G", real)
 
 	var first string
 	for round := range 3 {
-		action("start", p).must(t, ok)
-		action("stop", p).must(t, ok)
-		text := readFile(t, real)
+		action("start", p).Must(t, ok)
+		action("stop", p).Must(t, ok)
+		text := sandbox.ReadFile(t, real)
 		switch {
 		case round == 0:
 			first = text
@@ -87,7 +89,7 @@ func TestConfigurationFileKept(t *testing.T) {
 	if target, err := os.Readlink(s.config); err != nil || target != "real.conf" {
 		t.Errorf("the link is gone: %q, %v", target, err)
 	}
-	if now := command(t, "stat", "-c", "%a %U %G", real); now != owner {
+	if now := sandbox.Command(t, "stat", "-c", "%a %U %G", real); now != owner {
 		t.Errorf("the file was %q and is %q", owner, now)
 	}
 	if strings.Contains(first, "added by pgsql RA") {
@@ -107,10 +109,10 @@ func TestConfigurationFileKept(t *testing.T) {
 func TestConfigurationFileUntouched(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
-	before := readFile(t, s.config)
-	action("start", s.params()).must(t, ok)
-	action("stop", s.params()).must(t, ok)
-	if readFile(t, s.config) != before {
+	before := sandbox.ReadFile(t, s.config)
+	action("start", s.params()).Must(t, ok)
+	action("stop", s.params()).Must(t, ok)
+	if sandbox.ReadFile(t, s.config) != before {
 		t.Error("the configuration file was changed")
 	}
 }
@@ -121,16 +123,16 @@ func TestReloadAgent(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
 	p := s.replicated()
-	action("reload-agent", p).want(t, ok)
-	action("start", p).must(t, ok)
+	action("reload-agent", p).Want(t, ok)
+	action("start", p).Must(t, ok)
 	first := s.postmaster(t)
-	changed := p.with(params{"restore_command": "false %f %p", "master_ip": "192.0.2.77"})
-	action("reload-agent", changed).want(t, ok)
-	eventually(t, "the new restore_command", 5*time.Second, func() bool { return s.setting(t, "restore_command") == "false %f %p" })
-	eventually(t, "the new address", 5*time.Second, func() bool { return strings.Contains(s.setting(t, "primary_conninfo"), "192.0.2.77") })
+	changed := p.With(params{"restore_command": "false %f %p", "master_ip": "192.0.2.77"})
+	action("reload-agent", changed).Want(t, ok)
+	sandbox.Eventually(t, "the new restore_command", 5*time.Second, func() bool { return s.setting(t, "restore_command") == "false %f %p" })
+	sandbox.Eventually(t, "the new address", 5*time.Second, func() bool { return strings.Contains(s.setting(t, "primary_conninfo"), "192.0.2.77") })
 	if now := s.postmaster(t); now != first {
 		t.Errorf("the postmaster was %d and is %d", first, now)
 	}
-	action("reload-agent", p.with(params{"pgport": "none"})).want(t, notConfigured)
-	monitor(changed).want(t, ok)
+	action("reload-agent", p.With(params{"pgport": "none"})).Want(t, notConfigured)
+	monitor(changed).Want(t, ok)
 }

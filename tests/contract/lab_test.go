@@ -6,7 +6,6 @@ import (
 	"encoding/xml"
 	"errors"
 	"fmt"
-	"os"
 	"os/exec"
 	"slices"
 	"strconv"
@@ -14,6 +13,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"pgrex/tests/contract/sandbox"
 )
 
 // lab is a cluster of tests/lab inside the sandbox: real corosync and Pacemaker.
@@ -24,19 +25,19 @@ var building sync.Mutex
 // newLab builds one and takes it down after the test.
 func newLab(t *testing.T, purpose string, nodes int, flags ...string) lab {
 	t.Helper()
-	name := labName(os.Getenv(insideEnv), purpose)
+	name := labName(sandbox.Run(), purpose)
 	l := lab{name}
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
-	args := append([]string{"up", "--name", name, "--nodes", strconv.Itoa(nodes), "--bin", work + "/bin"}, flags...)
+	args := append([]string{"up", "--name", name, "--nodes", strconv.Itoa(nodes), "--bin", sandbox.Work + "/bin"}, flags...)
 	t.Cleanup(func() {
-		if out, err := exec.Command(work+"/bin/lab", "down", "--name", name).CombinedOutput(); err != nil {
+		if out, err := exec.Command(sandbox.Work+"/bin/lab", "down", "--name", name).CombinedOutput(); err != nil {
 			t.Logf("lab down: %v\n%s", err, out)
 		}
 	})
 	building.Lock() // one at a time: it takes both processors
 	defer building.Unlock()
-	if out, err := exec.CommandContext(ctx, work+"/bin/lab", args...).CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(ctx, sandbox.Work+"/bin/lab", args...).CombinedOutput(); err != nil {
 		t.Fatalf("lab %s: %v\n%s", strings.Join(args, " "), err, out)
 	}
 	return l
@@ -47,7 +48,7 @@ func (l lab) exec(t *testing.T, on string, args ...string) (string, int) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
-	out, err := exec.CommandContext(ctx, work+"/bin/lab", append([]string{"exec", "--name", l.name, on}, args...)...).CombinedOutput()
+	out, err := exec.CommandContext(ctx, sandbox.Work+"/bin/lab", append([]string{"exec", "--name", l.name, on}, args...)...).CombinedOutput()
 	var status *exec.ExitError
 	switch {
 	case err == nil:
@@ -72,20 +73,17 @@ func (l lab) must(t *testing.T, on string, args ...string) string {
 // call runs the agent on a node.
 func (l lab) call(t *testing.T, on string, c call) outcome {
 	t.Helper()
-	if c.timeout == 0 {
-		c.timeout = defaultTimeout
-	}
 	begin := time.Now()
-	out, code := l.exec(t, on, slices.Concat([]string{"env", "-i"}, c.environment(), []string{"timeout", "-s", "KILL", fmt.Sprint(c.timeout.Seconds()), agent, c.action})...)
-	return outcome{code: code, stderr: out, took: time.Since(begin)}
+	out, code := l.exec(t, on, slices.Concat([]string{"env", "-i"}, c.Environment(), []string{"timeout", "-s", "KILL", fmt.Sprint(c.Limit().Seconds()), pgsql.Path, c.Action})...)
+	return outcome{Outcome: sandbox.Outcome{Code: code, Stderr: out, Took: time.Since(begin)}}
 }
 
 // want is call with an expectation.
 func (l lab) want(t *testing.T, on string, c call, code int) outcome {
 	t.Helper()
 	o := l.call(t, on, c)
-	if o.code != code {
-		t.Errorf("%s on %s: want code %d, got %v", c.name(), on, code, o)
+	if o.Code != code {
+		t.Errorf("%s on %s: want code %d, got %v", c.Name(), on, code, o)
 	}
 	return o
 }
@@ -158,7 +156,7 @@ func TestOneNodeCluster(t *testing.T) {
 	}
 	// What Pacemaker says of a promotable clone besides the parameters.
 	fromPacemaker := params{}
-	for _, v := range (call{action: "monitor"}).inCluster().environment() {
+	for _, v := range action("monitor", nil).InCluster().Environment() {
 		name, value, _ := strings.Cut(v, "=")
 		if rest, found := strings.CutPrefix(name, "OCF_RESKEY_"); found && rest != "CRM_meta_timeout" && rest != "CRM_meta_name" {
 			fromPacemaker[rest] = value
@@ -167,11 +165,11 @@ func TestOneNodeCluster(t *testing.T) {
 
 	// The parts stand on each other: a server with a record is another one than without.
 	t.Run("ocf-tester without the cluster's memory", func(t *testing.T) {
-		out, code := l.exec(t, node, append([]string{"ocf-tester"}, ocfTester(p)...)...)
+		out, code := l.exec(t, node, append([]string{"ocf-tester"}, pgsql.Tester(p)...)...)
 		checkOCFTester(t, out, failure(code), true)
 	})
 	t.Run("ocf-tester with the cluster's memory", func(t *testing.T) {
-		out, code := l.exec(t, node, append([]string{"ocf-tester"}, ocfTester(p.with(fromPacemaker))...)...)
+		out, code := l.exec(t, node, append([]string{"ocf-tester"}, pgsql.Tester(p.With(fromPacemaker))...)...)
 		checkOCFTester(t, out, failure(code), true)
 		got := l.attributes(t, node)
 		for name, want := range map[string]string{"pgsql-status": "STOP", "master-pgsql": "-INFINITY", "pgsql-data-status": "LATEST"} {
@@ -185,8 +183,8 @@ func TestOneNodeCluster(t *testing.T) {
 	t.Run("outside the cluster", func(t *testing.T) {
 		// A server with a record belongs to a cluster; nobody in a shell may promote it.
 		l.want(t, node, action("start", p), ok)
-		if o := l.want(t, node, action("promote", p), generic); !strings.Contains(o.reason(), "cluster") {
-			t.Errorf("the reason %q does not tell of the cluster", o.reason())
+		if o := l.want(t, node, action("promote", p), generic); !strings.Contains(o.Reason(), "cluster") {
+			t.Errorf("the reason %q does not tell of the cluster", o.Reason())
 		}
 		l.want(t, node, action("stop", p), ok)
 	})
@@ -227,9 +225,9 @@ func (l lab) checkAttributes(t *testing.T, p params) {
 		{"stop", ok, map[string]string{"pgsql-status": "STOP", "master-pgsql": "-INFINITY"}},
 	}
 	for _, s := range steps {
-		c := action(s.action, p).inCluster()
+		c := action(s.action, p).InCluster()
 		if s.action == "monitor" {
-			c.interval = "10000"
+			c.Interval = "10000"
 		}
 		l.want(t, node, c, s.code)
 		expect("after "+s.action, s.want)
@@ -250,30 +248,30 @@ func agrees(got, want map[string]string) bool {
 func (l lab) checkLock(t *testing.T, p params) {
 	const lock = "/var/lib/pgsql/tmp/PGSQL.lock"
 	l.must(t, node, "touch", lock)
-	refused := action("start", p.with(params{"rejoin": "refuse"})).inCluster()
-	if o := l.want(t, node, refused, generic); !strings.Contains(o.reason(), "PGSQL.lock") {
-		t.Errorf("the reason %q does not name the lock", o.reason())
+	refused := action("start", p.With(params{"rejoin": "refuse"})).InCluster()
+	if o := l.want(t, node, refused, generic); !strings.Contains(o.Reason(), "PGSQL.lock") {
+		t.Errorf("the reason %q does not name the lock", o.Reason())
 	}
-	l.want(t, node, action("start", p).inCluster(), ok)
+	l.want(t, node, action("start", p).InCluster(), ok)
 	if _, code := l.exec(t, node, "test", "-e", lock); code == 0 {
 		t.Errorf("%s is still there though the record says more", lock)
 	}
-	l.want(t, node, action("stop", p).inCluster(), ok)
+	l.want(t, node, action("stop", p).InCluster(), ok)
 }
 
 // checkFrozen stops the daemons an agent asks: their sockets take requests and
 // nothing answers. It comes last; the cluster is of no more use.
 func (l lab) checkFrozen(t *testing.T, p params) {
-	l.want(t, node, action("start", p).inCluster(), ok)
-	l.want(t, node, action("promote", p).inCluster(), ok)
+	l.want(t, node, action("start", p).InCluster(), ok)
+	l.want(t, node, action("promote", p).InCluster(), ok)
 	l.must(t, node, "sh", "-c", "kill -STOP $(pidof pacemaker-based pacemaker-attrd pacemaker-controld)")
-	well := monitor(p).inCluster().within(15 * time.Second)
+	well := monitor(p).InCluster().Within(15 * time.Second)
 	o := l.want(t, node, well, promoted)
-	t.Logf("monitor with frozen daemons: %v", o.took.Round(time.Millisecond))
-	o = l.want(t, node, action("stop", p).inCluster(), ok)
-	t.Logf("stop with frozen daemons: %v", o.took.Round(time.Millisecond))
-	if o.took > 15*time.Second {
-		t.Errorf("stop took %v: most of its time", o.took)
+	t.Logf("monitor with frozen daemons: %v", o.Took.Round(time.Millisecond))
+	o = l.want(t, node, action("stop", p).InCluster(), ok)
+	t.Logf("stop with frozen daemons: %v", o.Took.Round(time.Millisecond))
+	if o.Took > 15*time.Second {
+		t.Errorf("stop took %v: most of its time", o.Took)
 	}
 	if out, code := l.exec(t, node, "pgrep", "-a", "postgres"); code == 0 {
 		t.Errorf("stop answered 0, but there are: %s", out)
@@ -288,31 +286,31 @@ func TestOneProcessPerMonitor(t *testing.T) {
 	l := newLab(t, "two", 2)
 	p := l.resource(t)
 	// The judge must be able to say no: validate-all asks the cluster by a program.
-	check := action("validate-all", p).inCluster()
+	check := action("validate-all", p).InCluster()
 	if found := l.trace(t, node, check, ok); !strings.HasPrefix(found, "2 programs, ") {
 		t.Fatalf("validate-all asks the cluster, and that was not seen: %q", found)
 	}
 	roles := map[int]string{}
 	for _, on := range []string{"n1", "n2"} {
-		c := monitor(p).inCluster()
-		c.env = []string{"OCF_RESKEY_CRM_meta_on_node=" + on, "OCF_RESKEY_CRM_meta_clone_max=2"}
+		c := monitor(p).InCluster()
+		c.Env = []string{"OCF_RESKEY_CRM_meta_on_node=" + on, "OCF_RESKEY_CRM_meta_clone_max=2"}
 		o := l.call(t, on, c)
-		if roles[o.code] != "" || o.code != ok && o.code != promoted {
+		if roles[o.Code] != "" || o.Code != ok && o.Code != promoted {
 			t.Fatalf("%s: not the second half of a healthy pair: %v", on, o)
 		}
-		roles[o.code] = on
-		t.Run(map[int]string{ok: "standby", promoted: "primary"}[o.code], func(t *testing.T) {
+		roles[o.Code] = on
+		t.Run(map[int]string{ok: "standby", promoted: "primary"}[o.Code], func(t *testing.T) {
 			const tries, allowed = 6, 1 // one of them may be the verification that comes once a minute
 			var bad []string
 			for range tries {
-				if found := l.trace(t, on, c, o.code); found != "" {
+				if found := l.trace(t, on, c, o.Code); found != "" {
 					bad = append(bad, found)
 				}
 			}
 			const runs = 10
 			begin := time.Now()
-			l.must(t, on, slices.Concat([]string{"env", "-i"}, c.environment(),
-				[]string{"sh", "-c", fmt.Sprintf("i=0; while [ $i -lt %d ]; do %s monitor; i=$((i+1)); done; true", runs, agent)})...)
+			l.must(t, on, slices.Concat([]string{"env", "-i"}, c.Environment(),
+				[]string{"sh", "-c", fmt.Sprintf("i=0; while [ $i -lt %d ]; do %s monitor; i=$((i+1)); done; true", runs, pgsql.Path)})...)
 			t.Logf("one monitor takes %v", (time.Since(begin) / runs).Round(100*time.Microsecond))
 			if len(bad) > allowed {
 				t.Errorf("%d of %d monitors were not one process with one connection and one query:\n%s", len(bad), tries, strings.Join(bad, "\n"))
@@ -345,10 +343,9 @@ func (l lab) resource(t *testing.T) params {
 // nothing.
 func (l lab) trace(t *testing.T, on string, c call, code int) string {
 	t.Helper()
-	c.timeout = defaultTimeout
 	const file = "/tmp/contract.trace"
-	out, got := l.exec(t, on, slices.Concat([]string{"env", "-i"}, c.environment(),
-		[]string{"strace", "-f", "-qq", "-s", "60", "-e", "trace=execve,clone,clone3,fork,vfork,connect,write,sendto", "-o", file, agent, c.action})...)
+	out, got := l.exec(t, on, slices.Concat([]string{"env", "-i"}, c.Environment(),
+		[]string{"strace", "-f", "-qq", "-s", "60", "-e", "trace=execve,clone,clone3,fork,vfork,connect,write,sendto", "-o", file, pgsql.Path, c.Action})...)
 	if got != code {
 		t.Fatalf("monitor under strace: want code %d, got %d\n%s", code, got, out)
 	}

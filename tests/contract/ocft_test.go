@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"pgrex/tests/contract/sandbox"
 )
 
 const (
@@ -23,22 +25,22 @@ const (
 // tools create it: configuration in /etc, socket in /run, peer authentication.
 func TestOCFT(t *testing.T) {
 	t.Parallel()
-	cases := regexp.MustCompile(`(?m)^CASE "`).FindAllString(readFile(t, ocftConfig), -1)
+	cases := regexp.MustCompile(`(?m)^CASE "`).FindAllString(sandbox.ReadFile(t, ocftConfig), -1)
 	if len(cases) != 11 {
 		t.Errorf("ocft has %d cases for pgsql, these tests know 11: look at what changed", len(cases))
 	}
 	debianServer(t)
-	substitute(t, agent, ocftAgent)
+	substitute(t, pgsql.Path, ocftAgent)
 	substitute(t, noInstaller(t), "/usr/bin/apt-get")
 
-	command(t, "ocft", "make", "pgsql")
+	sandbox.Command(t, "ocft", "make", "pgsql")
 	made, err := filepath.Glob(ocftCases + "/[0-9]*_pgsql.sh")
 	if err != nil || len(made) != len(cases) {
 		t.Fatalf("ocft made %d of %d cases (%v)", len(made), len(cases), err)
 	}
 	cmd := exec.Command("ocft", "test", "-v", "pgsql")
 	// The cases make a directory where they are.
-	cmd.Dir = tempDir(t)
+	cmd.Dir = sandbox.TempDir(t)
 	cmd.Env = append(os.Environ(), "HA_LOGFACILITY=none")
 	out, err := cmd.CombinedOutput()
 	text := regexp.MustCompile("\x1b\\[[0-9]*m").ReplaceAllString(string(out), "")
@@ -62,7 +64,7 @@ func debianServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	version := filepath.Base(filepath.Dir(bin))
-	command(t, "pg_createcluster", version, "main", "--", "--no-sync", "--wal-segsize=1")
+	sandbox.Command(t, "pg_createcluster", version, "main", "--", "--no-sync", "--wal-segsize=1")
 	data := "/var/lib/postgresql/" + version + "/main"
 	t.Cleanup(func() {
 		s := server{data: data}
@@ -73,7 +75,7 @@ func debianServer(t *testing.T) {
 			}
 		}
 	})
-	if name := strings.TrimSpace(command(t, "pg_conftool", "-s", "show", "cluster_name")); name != version+"/main" {
+	if name := strings.TrimSpace(sandbox.Command(t, "pg_conftool", "-s", "show", "cluster_name")); name != version+"/main" {
 		t.Fatalf("pg_conftool knows the server as %q", name)
 	}
 }
@@ -95,26 +97,7 @@ func substitute(t *testing.T, by, path string) {
 // first. It succeeds if that is there already and changes nothing.
 func noInstaller(t *testing.T) string {
 	t.Helper()
-	path := filepath.Join(tempDir(t), "apt-get")
-	writeFile(t, path, "#!/bin/sh\n[ \"$1 $2 $3\" = '-y install postgresql' ] && [ -x /usr/bin/pg_createcluster ]\n", 0o755)
+	path := filepath.Join(sandbox.TempDir(t), "apt-get")
+	sandbox.WriteFile(t, path, "#!/bin/sh\n[ \"$1 $2 $3\" = '-y install postgresql' ] && [ -x /usr/bin/pg_createcluster ]\n", 0o755)
 	return path
-}
-
-func readFile(t *testing.T, path string) string {
-	t.Helper()
-	b, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(b)
-}
-
-func writeFile(t *testing.T, path, content string, mode os.FileMode) {
-	t.Helper()
-	if err := os.WriteFile(path, []byte(content), mode); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Chmod(path, mode); err != nil {
-		t.Fatal(err)
-	}
 }

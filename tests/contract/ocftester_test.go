@@ -1,37 +1,19 @@
 package contract
 
 import (
-	"context"
-	"os/exec"
 	"regexp"
-	"sort"
 	"strings"
 	"testing"
-	"time"
 )
-
-// ocfTester are the arguments for ocf-tester with these parameters.
-func ocfTester(p params) []string {
-	args := []string{"-v", "-n", "pgsql"}
-	names := make([]string, 0, len(p))
-	for name := range p {
-		names = append(names, name)
-	}
-	sort.Strings(names)
-	for _, name := range names {
-		args = append(args, "-o", name+"="+p[name])
-	}
-	return append(args, agent)
-}
 
 // checkOCFTester reads its report: passed, nothing complained about, and every
 // check that roles bring with them made.
 func checkOCFTester(t *testing.T, out string, err error, roles bool) {
 	t.Helper()
 	if err != nil {
-		t.Errorf("ocf-tester: %v", err)
+		t.Error(err)
 	}
-	if !strings.Contains(out, agent+" passed all tests") {
+	if !strings.Contains(out, pgsql.Path+" passed all tests") {
 		t.Error("ocf-tester does not say that all tests are passed")
 	}
 	// A line with a star is a complaint, or tells of an action that does not exist.
@@ -62,18 +44,14 @@ func TestOCFTester(t *testing.T) {
 	}{
 		{"none", (*server).params, false},
 		{"sync", (*server).replicated, true},
-		{"async", func(s *server) params { return s.replicated().with(params{"rep_mode": "async"}) }, true},
-		{"slave", func(s *server) params { return s.replicated().with(params{"rep_mode": "slave"}) }, false},
+		{"async", func(s *server) params { return s.replicated().With(params{"rep_mode": "async"}) }, true},
+		{"slave", func(s *server) params { return s.replicated().With(params{"rep_mode": "slave"}) }, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			s := newServer(t)
-			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-			defer cancel()
-			cmd := exec.CommandContext(ctx, "ocf-tester", ocfTester(tt.params(s))...)
-			cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", "HA_LOGFACILITY=none"}
-			out, err := cmd.CombinedOutput()
-			checkOCFTester(t, string(out), err, tt.roles)
+			out, err := pgsql.RunTester(t, tt.params(s))
+			checkOCFTester(t, out, err, tt.roles)
 			s.mustBeGone(t)
 		})
 	}

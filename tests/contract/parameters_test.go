@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"pgrex/tests/contract/sandbox"
 )
 
 // One file, directory or address each that a start needs beside the data
@@ -23,7 +25,7 @@ func TestPlaces(t *testing.T) {
 		modes  []string
 	}{
 		{"log file in a directory of root", func(t *testing.T, s *server) params {
-			return params{"logfile": tempDir(t) + "/server.log"}
+			return params{"logfile": sandbox.TempDir(t) + "/server.log"}
 		}, ok, "", nil},
 		{"log file in a missing directory", func(t *testing.T, s *server) params {
 			return params{"logfile": "/nonexistent/server.log"}
@@ -47,7 +49,7 @@ func TestPlaces(t *testing.T) {
 			return params{"socketdir": ""}
 		}, ok, "", nil},
 		{"socket directory that the server does not use", func(t *testing.T, s *server) params {
-			return params{"socketdir": tempDir(t)}
+			return params{"socketdir": sandbox.TempDir(t)}
 		}, notConfigured, "socketdir", nil},
 		{"TCP", func(t *testing.T, s *server) params {
 			return params{"pghost": "127.0.0.1"}
@@ -59,16 +61,16 @@ func TestPlaces(t *testing.T) {
 			return params{"psql": "/nonexistent/psql"}
 		}, ok, "", nil},
 		{"data directory behind a link", func(t *testing.T, s *server) params {
-			link := tempDir(t) + "/pgdata"
+			link := sandbox.TempDir(t) + "/pgdata"
 			if err := os.Symlink(s.data, link); err != nil {
 				t.Fatal(err)
 			}
 			return params{"pgdata": link}
 		}, ok, "", nil},
 		{"configuration elsewhere", func(t *testing.T, s *server) params {
-			file := tempDir(t) + "/server.conf"
-			writeFile(t, file, readFile(t, s.config)+fmt.Sprintf("data_directory = '%s'\nhba_file = '%s/pg_hba.conf'\nident_file = '%[1]s/pg_ident.conf'\n", s.data, s.data), 0o644)
-			if err := giveToDBA(file); err != nil {
+			file := sandbox.TempDir(t) + "/server.conf"
+			sandbox.WriteFile(t, file, sandbox.ReadFile(t, s.config)+fmt.Sprintf("data_directory = '%s'\nhba_file = '%s/pg_hba.conf'\nident_file = '%[1]s/pg_ident.conf'\n", s.data, s.data), 0o644)
+			if err := sandbox.GiveTo(dba, file); err != nil {
 				t.Fatal(err)
 			}
 			remove(t, s.config)
@@ -82,19 +84,19 @@ func TestPlaces(t *testing.T) {
 			t.Run(mode+"/"+tt.name, func(t *testing.T) {
 				t.Parallel()
 				s := newServer(t)
-				p := base(s).with(tt.params(t, s))
-				monitor(p).want(t, notRunning)
-				o := action("start", p).want(t, tt.start)
-				if !strings.Contains(o.reason(), tt.says) {
-					t.Errorf("the reason %q does not tell of %q", o.reason(), tt.says)
+				p := base(s).With(tt.params(t, s))
+				monitor(p).Want(t, notRunning)
+				o := action("start", p).Want(t, tt.start)
+				if !strings.Contains(o.Reason(), tt.says) {
+					t.Errorf("the reason %q does not tell of %q", o.Reason(), tt.says)
 				}
 				if tt.start == ok {
-					monitor(p).want(t, ok)
-					probe(p).want(t, ok)
+					monitor(p).Want(t, ok)
+					probe(p).Want(t, ok)
 				}
-				action("stop", p).want(t, ok)
+				action("stop", p).Want(t, ok)
 				s.mustBeGone(t)
-				monitor(p).want(t, notRunning)
+				monitor(p).Want(t, notRunning)
 			})
 		}
 	}
@@ -103,18 +105,18 @@ func TestPlaces(t *testing.T) {
 // A query of the user's own, in the roles for which it is run.
 func TestMonitorSQL(t *testing.T) {
 	inEachRole(t, func(t *testing.T, s *server, p params, well, broken int) {
-		monitor(p.with(params{"monitor_sql": "select 1"})).want(t, well)
-		wrong := monitor(p.with(params{"monitor_sql": "select * from no_such_table"}))
-		slow := monitor(p.with(params{"monitor_sql": "select pg_sleep(60)"})).within(6 * time.Second)
+		monitor(p.With(params{"monitor_sql": "select 1"})).Want(t, well)
+		wrong := monitor(p.With(params{"monitor_sql": "select * from no_such_table"}))
+		slow := monitor(p.With(params{"monitor_sql": "select pg_sleep(60)"})).Within(6 * time.Second)
 		if s.inRecovery(t) {
-			wrong.want(t, ok)
-			slow.want(t, ok)
+			wrong.Want(t, ok)
+			slow.Want(t, ok)
 			return
 		}
-		if o := wrong.want(t, broken, generic); !strings.Contains(o.reason(), "no_such_table") {
-			t.Errorf("the reason %q does not tell what is missing", o.reason())
+		if o := wrong.Want(t, broken, generic); !strings.Contains(o.Reason(), "no_such_table") {
+			t.Errorf("the reason %q does not tell what is missing", o.Reason())
 		}
-		slow.want(t, broken, generic)
+		slow.Want(t, broken, generic)
 	})
 }
 
@@ -138,24 +140,24 @@ func TestMonitorUser(t *testing.T) {
 		if !s.inRecovery(t) {
 			s.exec(t, "create role watcher login password '"+strings.ReplaceAll(password, "'", "''")+"'; grant pg_monitor to watcher")
 		} else {
-			p = p.with(params{"monitor_user": dba}) // a standby on its own has no other user
+			p = p.With(params{"monitor_user": dba}) // a standby on its own has no other user
 		}
 		hba := s.data + "/pg_hba.conf"
 		rules := "local all " + dba + " trust\nlocal all all scram-sha-256\n"
-		writeFile(t, hba, rules, 0o600)
+		sandbox.WriteFile(t, hba, rules, 0o600)
 		if err := syscall.Kill(s.postmaster(t), syscall.SIGHUP); err != nil {
 			t.Fatal(err)
 		}
 		if p["monitor_user"] == "" {
-			p = p.with(params{"monitor_user": "watcher"})
+			p = p.With(params{"monitor_user": "watcher"})
 		}
-		right, wrong := p.with(params{"monitor_password": password}), p.with(params{"monitor_password": "another-word"})
-		eventually(t, "the rules are in force", 5*time.Second, func() bool { return monitor(right).run(t).code == well })
+		right, wrong := p.With(params{"monitor_password": password}), p.With(params{"monitor_password": "another-word"})
+		sandbox.Eventually(t, "the rules are in force", 5*time.Second, func() bool { return monitor(right).Run(t).Code == well })
 		if p["monitor_user"] == "watcher" {
 			// It runs, and does not let us in: neither stopped nor well.
-			monitor(wrong).want(t, broken, generic)
+			monitor(wrong).Want(t, broken, generic)
 		}
-		action("stop", wrong).want(t, ok)
+		action("stop", wrong).Want(t, ok)
 		s.mustBeGone(t)
 	})
 }
@@ -164,15 +166,15 @@ func TestMonitorUser(t *testing.T) {
 // see its own user.
 func TestPeerAuthentication(t *testing.T) {
 	inEachRole(t, func(t *testing.T, s *server, p params, well, _ int) {
-		writeFile(t, s.data+"/pg_hba.conf", "local all all peer\n", 0o600)
+		sandbox.WriteFile(t, s.data+"/pg_hba.conf", "local all all peer\n", 0o600)
 		if err := syscall.Kill(s.postmaster(t), syscall.SIGHUP); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, "the rules are in force", 5*time.Second, func() bool {
-			return strings.Contains(readFile(t, s.log), "SIGHUP")
+		sandbox.Eventually(t, "the rules are in force", 5*time.Second, func() bool {
+			return strings.Contains(sandbox.ReadFile(t, s.log), "SIGHUP")
 		})
-		monitor(p).want(t, well)
-		probe(p).want(t, well)
+		monitor(p).Want(t, well)
+		probe(p).Want(t, well)
 	})
 }
 
@@ -181,26 +183,26 @@ func TestPeerAuthentication(t *testing.T) {
 func TestServerProcess(t *testing.T) {
 	inEachRole(t, func(t *testing.T, s *server, p params, _, _ int) {
 		pid := s.postmaster(t)
-		a, err := lookupUser(dba)
+		uid, gid, err := sandbox.LookupUser(dba)
 		if err != nil {
 			t.Fatal(err)
 		}
-		status := readFile(t, fmt.Sprintf("/proc/%d/status", pid))
+		status := sandbox.ReadFile(t, fmt.Sprintf("/proc/%d/status", pid))
 		for _, want := range []string{
-			fmt.Sprintf("Uid:\t%[1]d\t%[1]d\t%[1]d\t%[1]d\n", a.uid), fmt.Sprintf("Gid:\t%[1]d\t%[1]d\t%[1]d\t%[1]d\n", a.gid), "Umask:\t0077\n",
+			fmt.Sprintf("Uid:\t%[1]d\t%[1]d\t%[1]d\t%[1]d\n", uid), fmt.Sprintf("Gid:\t%[1]d\t%[1]d\t%[1]d\t%[1]d\n", gid), "Umask:\t0077\n",
 		} {
 			if !strings.Contains(status, want) {
 				t.Errorf("the postmaster's status lacks %q:\n%s", want, status)
 			}
 		}
 		// All groups of the user: Debian's key for SSL is readable by one of them.
-		groups := strings.Fields(command(t, "id", "-G", dba))
+		groups := strings.Fields(sandbox.Command(t, "id", "-G", dba))
 		for _, line := range strings.Split(status, "\n") {
 			if list, found := strings.CutPrefix(line, "Groups:"); found && len(strings.Fields(list)) != len(groups) {
 				t.Errorf("the postmaster has the groups %s, the user %v", list, groups)
 			}
 		}
-		environment := readFile(t, fmt.Sprintf("/proc/%d/environ", pid))
+		environment := sandbox.ReadFile(t, fmt.Sprintf("/proc/%d/environ", pid))
 		if strings.Contains(environment, "OCF_") {
 			t.Errorf("the agent's environment came to the server: %q", environment)
 		}
@@ -215,7 +217,7 @@ func TestServerProcess(t *testing.T) {
 				t.Errorf("descriptor %d of the postmaster is %s", n, target)
 			}
 		}
-		stat := readFile(t, fmt.Sprintf("/proc/%d/stat", pid))
+		stat := sandbox.ReadFile(t, fmt.Sprintf("/proc/%d/stat", pid))
 		fields := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
 		if session := fields[3]; session != strconv.Itoa(pid) {
 			t.Errorf("the postmaster is in the session %s and not in its own", session)
@@ -230,17 +232,17 @@ func TestSocketDirectoryKept(t *testing.T) {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()
 			s := newServer(t)
-			dir := tempDir(t)
-			command(t, "chmod", "1777", dir)
+			dir := sandbox.TempDir(t)
+			sandbox.Command(t, "chmod", "1777", dir)
 			s.configure(t, fmt.Sprintf("unix_socket_directories = '%s'\n", dir))
-			p := base(s).with(params{"socketdir": dir})
-			before := command(t, "stat", "-c", "%a %U %G", dir)
-			action("start", p).want(t, ok)
-			monitor(p).want(t, ok)
-			if after := command(t, "stat", "-c", "%a %U %G", dir); after != before {
+			p := base(s).With(params{"socketdir": dir})
+			before := sandbox.Command(t, "stat", "-c", "%a %U %G", dir)
+			action("start", p).Want(t, ok)
+			monitor(p).Want(t, ok)
+			if after := sandbox.Command(t, "stat", "-c", "%a %U %G", dir); after != before {
 				t.Errorf("the directory was %q and is %q", before, after)
 			}
-			action("stop", p).want(t, ok)
+			action("stop", p).Want(t, ok)
 		})
 	}
 }

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"pgrex/tests/contract/sandbox"
 )
 
 // dba is the user that runs the servers, as the packages make it.
@@ -37,11 +39,11 @@ var template = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	dir := work + "/template"
+	dir := sandbox.Work + "/template"
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return "", err
 	}
-	if err := giveToDBA(dir); err != nil {
+	if err := sandbox.GiveTo(dba, dir); err != nil {
 		return "", err
 	}
 	data := dir + "/data"
@@ -90,18 +92,18 @@ func newServer(t *testing.T) *server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := tempDir(t)
+	dir := sandbox.TempDir(t)
 	s := &server{
 		data: dir + "/data", config: dir + "/data/postgresql.conf", socket: dir + "/socket", tmp: dir + "/tmp", log: dir + "/log",
 		port: 15000 + int(nextPort.Add(1)), bin: bin,
 	}
-	command(t, "cp", "-a", from, s.data)
+	sandbox.Command(t, "cp", "-a", from, s.data)
 	s.configure(t, fmt.Sprintf("port = %d\nunix_socket_directories = '%s'\n", s.port, s.socket))
 	for _, d := range []string{dir, s.socket, s.tmp} {
 		if err := os.MkdirAll(d, 0o755); err != nil {
 			t.Fatal(err)
 		}
-		if err := giveToDBA(d); err != nil {
+		if err := sandbox.GiveTo(dba, d); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -114,33 +116,6 @@ func newServer(t *testing.T) *server {
 		s.destroy()
 	})
 	return s
-}
-
-// tempDir is a directory for one test that every user may look into, as
-// t.TempDir is not.
-func tempDir(t *testing.T) string {
-	t.Helper()
-	dir, err := os.MkdirTemp(work, "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Chmod(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := os.RemoveAll(dir); err != nil {
-			t.Error(err)
-		}
-	})
-	return dir
-}
-
-func giveToDBA(path string) error {
-	a, err := lookupUser(dba)
-	if err != nil {
-		return err
-	}
-	return os.Chown(path, a.uid, a.gid)
 }
 
 // configure appends to postgresql.conf.
@@ -173,7 +148,7 @@ func (s *server) params() params {
 // replicated are the parameters of a resource with roles, of a cluster of this
 // one node. Nothing answers at the address of the primary.
 func (s *server) replicated() params {
-	return s.params().with(params{
+	return s.params().With(params{
 		"rep_mode": "sync", "node_list": node, "master_ip": "192.0.2.1", "repuser": dba,
 	})
 }
@@ -290,29 +265,4 @@ func (s *server) destroy() {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-}
-
-// eventually waits for a condition and fails the test without it.
-func eventually(t *testing.T, what string, within time.Duration, cond func() bool) {
-	t.Helper()
-	for end := time.Now().Add(within); ; time.Sleep(10 * time.Millisecond) {
-		if cond() {
-			return
-		}
-		if time.Now().After(end) {
-			t.Fatalf("waited %v in vain for: %s", within, what)
-		}
-	}
-}
-
-// command runs a tool of the test itself, which must succeed.
-func command(t *testing.T, name string, args ...string) string {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	out, err := exec.CommandContext(ctx, name, args...).CombinedOutput()
-	if err != nil {
-		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
-	}
-	return string(out)
 }

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"pgrex/tests/contract/sandbox"
 )
 
 // roles are the three things a server can be, with what a monitor says of each
@@ -33,19 +35,19 @@ func inEachRole(t *testing.T, test func(t *testing.T, s *server, p params, well,
 			t.Parallel()
 			s := newServer(t)
 			p := role.params(s)
-			action("start", p).must(t, ok)
+			action("start", p).Must(t, ok)
 			if role.promote {
-				action("promote", p).must(t, ok)
+				action("promote", p).Must(t, ok)
 			}
-			monitor(p).must(t, role.well)
+			monitor(p).Must(t, role.well)
 			test(t, s, p, role.well, role.broken)
 			if t.Failed() {
 				return
 			}
-			action("stop", p).want(t, ok)
+			action("stop", p).Want(t, ok)
 			s.mustBeGone(t)
-			monitor(p).want(t, notRunning)
-			probe(p).want(t, notRunning)
+			monitor(p).Want(t, notRunning)
+			probe(p).Want(t, notRunning)
 		})
 	}
 }
@@ -61,7 +63,7 @@ func (s *server) busy(t *testing.T) (backend int) {
 	go func() {
 		_, _ = conn.Exec(t.Context(), "begin; select count(*) from generate_series(1, 10000000) a, generate_series(1, 10000000) b; commit")
 	}()
-	eventually(t, "the backend is busy", 5*time.Second, func() bool {
+	sandbox.Eventually(t, "the backend is busy", 5*time.Second, func() bool {
 		for _, p := range s.processes(t) {
 			if p.pid == backend && strings.Contains(p.title, "SELECT") {
 				return true
@@ -80,23 +82,23 @@ func TestPostmasterKilled(t *testing.T) {
 		if err := syscall.Kill(s.postmaster(t), syscall.SIGKILL); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, "only the busy backend is left", 10*time.Second, func() bool {
+		sandbox.Eventually(t, "only the busy backend is left", 10*time.Second, func() bool {
 			left := s.processes(t)
 			return len(left) == 1 && left[0].pid == backend
 		})
-		monitor(p).want(t, broken, generic)
-		probe(p).want(t, broken, generic)
-		action("status", p).want(t, broken, generic)
+		monitor(p).Want(t, broken, generic)
+		probe(p).Want(t, broken, generic)
+		action("status", p).Want(t, broken, generic)
 		if left := s.processes(t); len(left) != 1 {
 			t.Errorf("monitor changed something: %v", left)
 		}
-		if o := action("stop", p).want(t, ok); o.took > 5*time.Second {
-			t.Errorf("stop took %v", o.took)
+		if o := action("stop", p).Want(t, ok); o.Took > 5*time.Second {
+			t.Errorf("stop took %v", o.Took)
 		}
 		s.mustBeGone(t)
-		monitor(p).want(t, notRunning)
+		monitor(p).Want(t, notRunning)
 		// And the server can be started again over what the dead one left.
-		action("start", p).want(t, ok)
+		action("start", p).Want(t, ok)
 	})
 }
 
@@ -104,10 +106,10 @@ func TestPostmasterKilled(t *testing.T) {
 func TestWholeServerKilled(t *testing.T) {
 	inEachRole(t, func(t *testing.T, s *server, p params, _, _ int) {
 		s.destroy()
-		monitor(p).want(t, notRunning)
-		probe(p).want(t, notRunning)
-		action("stop", p).want(t, ok)
-		action("start", p).want(t, ok)
+		monitor(p).Want(t, notRunning)
+		probe(p).Want(t, notRunning)
+		action("stop", p).Want(t, ok)
+		action("start", p).Want(t, ok)
 	})
 }
 
@@ -116,12 +118,12 @@ func TestDemoteOfDeadPrimary(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
 	p := s.replicated()
-	action("start", p).must(t, ok)
-	action("promote", p).must(t, ok)
+	action("start", p).Must(t, ok)
+	action("promote", p).Must(t, ok)
 	s.destroy()
-	action("demote", p).want(t, ok)
+	action("demote", p).Want(t, ok)
 	s.mustBeGone(t)
-	monitor(p).want(t, notRunning)
+	monitor(p).Want(t, notRunning)
 }
 
 // Every connection is taken, those for superusers too: the server serves.
@@ -142,9 +144,9 @@ func TestTooManyClients(t *testing.T) {
 		if len(full) < 8 {
 			t.Fatalf("only %d clients fit", len(full))
 		}
-		monitor(p).want(t, well)
-		probe(p).want(t, well)
-		action("start", p).want(t, pick(well == promoted, generic, ok))
+		monitor(p).Want(t, well)
+		probe(p).Want(t, well)
+		action("start", p).Want(t, pick(well == promoted, generic, ok))
 		if len(s.processes(t)) < 8 {
 			t.Error("the server is gone")
 		}
@@ -167,10 +169,10 @@ func TestPostmasterFrozen(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer func() { _ = syscall.Kill(pid, syscall.SIGCONT) }()
-		monitor(p).within(6*time.Second).want(t, broken, generic)
-		probe(p).within(6*time.Second).want(t, broken, generic)
-		p = p.with(params{"stop_escalate": "2", "stop_escalate_in_slave": "2"})
-		action("stop", p).within(15*time.Second).want(t, ok)
+		monitor(p).Within(6*time.Second).Want(t, broken, generic)
+		probe(p).Within(6*time.Second).Want(t, broken, generic)
+		p = p.With(params{"stop_escalate": "2", "stop_escalate_in_slave": "2"})
+		action("stop", p).Within(15*time.Second).Want(t, ok)
 		s.mustBeGone(t)
 	})
 }
@@ -183,7 +185,7 @@ func TestStopEscalates(t *testing.T) {
 		if err := syscall.Kill(backend, syscall.SIGSTOP); err != nil {
 			t.Fatal(err)
 		}
-		action("stop", p).within(12*time.Second).want(t, ok)
+		action("stop", p).Within(12*time.Second).Want(t, ok)
 		s.mustBeGone(t)
 	})
 }
@@ -192,9 +194,9 @@ func TestStopEscalates(t *testing.T) {
 func TestStopImmediate(t *testing.T) {
 	inEachRole(t, func(t *testing.T, s *server, p params, _, _ int) {
 		s.busy(t)
-		p = p.with(params{"stop_escalate": "0", "stop_escalate_in_slave": "0"})
-		if o := action("stop", p).want(t, ok); o.took > 3*time.Second {
-			t.Errorf("stop took %v", o.took)
+		p = p.With(params{"stop_escalate": "0", "stop_escalate_in_slave": "0"})
+		if o := action("stop", p).Want(t, ok); o.Took > 3*time.Second {
+			t.Errorf("stop took %v", o.Took)
 		}
 		s.mustBeGone(t)
 	})
@@ -209,7 +211,7 @@ func TestDataRemovedUnderRunningServer(t *testing.T) {
 		if len(s.processes(t)) == 0 {
 			t.Fatal("the server ended by itself at once")
 		}
-		action("stop", p).want(t, ok)
+		action("stop", p).Want(t, ok)
 		s.mustBeGone(t)
 	})
 }
@@ -224,13 +226,13 @@ func TestStalePidFile(t *testing.T) {
 	}
 	defer func() { _ = sleeper.Process.Kill(); _ = sleeper.Wait() }()
 	other := newServer(t)
-	action("start", other.params()).must(t, ok)
+	action("start", other.params()).Must(t, ok)
 	zombie := exec.Command("true")
 	if err := zombie.Start(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "a zombie", 5*time.Second, func() bool {
-		return strings.Contains(readFile(t, fmt.Sprintf("/proc/%d/stat", zombie.Process.Pid)), ") Z ")
+	sandbox.Eventually(t, "a zombie", 5*time.Second, func() bool {
+		return strings.Contains(sandbox.ReadFile(t, fmt.Sprintf("/proc/%d/stat", zombie.Process.Pid)), ") Z ")
 	})
 	defer func() { _ = zombie.Wait() }()
 
@@ -251,16 +253,16 @@ func TestStalePidFile(t *testing.T) {
 					t.Parallel()
 					s := newServer(t)
 					p := base(s)
-					writeFile(t, s.data+"/postmaster.pid", fmt.Sprintf("%s\n%s\n1700000000\n%d\n%s\n*\n  1 2\nready   \n", pid, s.data, s.port, s.socket), 0o600)
-					if err := giveToDBA(s.data + "/postmaster.pid"); err != nil {
+					sandbox.WriteFile(t, s.data+"/postmaster.pid", fmt.Sprintf("%s\n%s\n1700000000\n%d\n%s\n*\n  1 2\nready   \n", pid, s.data, s.port, s.socket), 0o600)
+					if err := sandbox.GiveTo(dba, s.data+"/postmaster.pid"); err != nil {
 						t.Fatal(err)
 					}
-					probe(p).want(t, notRunning)
-					monitor(p).want(t, notRunning)
-					action("stop", p).want(t, ok)
-					action("start", p).want(t, ok)
-					monitor(p).want(t, ok)
-					action("stop", p).want(t, ok)
+					probe(p).Want(t, notRunning)
+					monitor(p).Want(t, notRunning)
+					action("stop", p).Want(t, ok)
+					action("start", p).Want(t, ok)
+					monitor(p).Want(t, ok)
+					action("stop", p).Want(t, ok)
 					s.mustBeGone(t)
 				})
 			}
@@ -269,7 +271,7 @@ func TestStalePidFile(t *testing.T) {
 	if err := sleeper.Process.Signal(syscall.Signal(0)); err != nil {
 		t.Errorf("another program was killed: %v", err)
 	}
-	monitor(other.params()).want(t, ok)
+	monitor(other.params()).Want(t, ok)
 }
 
 // postmaster.pid was removed by hand: the server runs all the same.
@@ -277,10 +279,10 @@ func TestPidFileRemoved(t *testing.T) {
 	inEachRole(t, func(t *testing.T, s *server, p params, _, _ int) {
 		s.busy(t)
 		remove(t, s.data+"/postmaster.pid")
-		if o := monitor(p).run(t); o.code == notRunning {
+		if o := monitor(p).Run(t); o.Code == notRunning {
 			t.Errorf("monitor: a server that runs is not stopped: %v", o)
 		}
-		action("stop", p).want(t, ok)
+		action("stop", p).Want(t, ok)
 		s.mustBeGone(t)
 	})
 }
@@ -295,14 +297,14 @@ func TestKilledHalfWay(t *testing.T) {
 			p := s.replicated()
 			for _, after := range []time.Duration{10 * time.Millisecond, 50 * time.Millisecond, 150 * time.Millisecond} {
 				if half != "start" {
-					action("start", p).must(t, ok)
+					action("start", p).Must(t, ok)
 				}
 				if half == "demote" {
-					action("promote", p).must(t, ok)
+					action("promote", p).Must(t, ok)
 				}
-				killed := call{action: half, params: p, timeout: defaultTimeout}
-				cmd := exec.Command(agent, half)
-				cmd.Env = killed.environment()
+				killed := action(half, p)
+				cmd := exec.Command(pgsql.Path, half)
+				cmd.Env = killed.Environment()
 				cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 				if err := cmd.Start(); err != nil {
 					t.Fatal(err)
@@ -311,11 +313,11 @@ func TestKilledHalfWay(t *testing.T) {
 				_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
 				_ = cmd.Wait()
 				// As Pacemaker goes on after a failed action: monitor nothing, stop, start.
-				action("stop", p).must(t, ok)
+				action("stop", p).Must(t, ok)
 				s.mustBeGone(t)
-				action("start", p).must(t, ok)
-				monitor(p).must(t, ok)
-				action("stop", p).must(t, ok)
+				action("start", p).Must(t, ok)
+				monitor(p).Must(t, ok)
+				action("stop", p).Must(t, ok)
 			}
 		})
 	}

@@ -114,20 +114,26 @@ func WriteFile(t testing.TB, path, content string, mode os.FileMode) {
 	}
 }
 
-// GiveTo makes a path belong to a user and that user's group.
-func GiveTo(user, path string) error {
+// LookupUser returns a user's number and that of its group.
+func LookupUser(name string) (uid, gid int, err error) {
 	// The system's own tool: it knows users that no file has.
-	out, err := exec.Command("getent", "passwd", user).Output()
+	out, err := exec.Command("getent", "passwd", name).Output()
 	if err != nil {
-		return fmt.Errorf("there is no user %s: run make deps", user)
+		return 0, 0, fmt.Errorf("there is no user %s: run make deps", name)
 	}
 	fields := strings.Split(strings.TrimSpace(string(out)), ":")
 	if len(fields) < 4 {
-		return fmt.Errorf("getent passwd %s: %q", user, out)
+		return 0, 0, fmt.Errorf("getent passwd %s: %q", name, out)
 	}
-	var uid, gid int
-	if _, err := fmt.Sscan(fields[2]+" "+fields[3], &uid, &gid); err != nil {
-		return fmt.Errorf("getent passwd %s: %q: %w", user, out, err)
+	_, err = fmt.Sscan(fields[2]+" "+fields[3], &uid, &gid)
+	return uid, gid, err
+}
+
+// GiveTo makes a path belong to a user and that user's group.
+func GiveTo(user, path string) error {
+	uid, gid, err := LookupUser(user)
+	if err != nil {
+		return err
 	}
 	return os.Chown(path, uid, gid)
 }
