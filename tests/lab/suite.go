@@ -4,6 +4,7 @@ import (
 	_ "embed"
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -20,7 +21,7 @@ func playFlags() []cli.Flag {
 	)
 }
 
-func play(c *cli.Context, list []scenario.Scenario) error {
+func play(c *cli.Context, r *scenario.Runner, list []scenario.Scenario) error {
 	o, err := options(c)
 	if err != nil {
 		return err
@@ -28,7 +29,7 @@ func play(c *cli.Context, list []scenario.Scenario) error {
 	if !c.IsSet("name") {
 		o.Name = fmt.Sprintf("run%d", os.Getpid()) // several may run side by side
 	}
-	r := &scenario.Runner{Options: o, Out: os.Stdout, Verbose: c.Bool("v"), Keep: c.Bool("keep")}
+	r.Options, r.Out, r.Verbose, r.Keep = o, os.Stdout, c.Bool("v"), c.Bool("keep")
 	return r.Play(c.Context, list)
 }
 
@@ -47,7 +48,7 @@ func runCommand() *cli.Command {
 				}
 				list = append(list, s)
 			}
-			return play(c, list)
+			return play(c, &scenario.Runner{}, list)
 		},
 	}
 }
@@ -55,7 +56,8 @@ func runCommand() *cli.Command {
 func suiteCommand() *cli.Command {
 	return &cli.Command{
 		Name: "suite", Usage: "play all scenarios of make test", Flags: append(playFlags(),
-			&cli.BoolFlag{Name: "full", Usage: "also those of make test-full"}),
+			&cli.BoolFlag{Name: "full", Usage: "also those of make test-full"},
+			&cli.Int64Flag{Name: "began", Usage: "when make test began, in seconds of date +%s: its whole time is held against its budget (default: now)"}),
 		Action: func(c *cli.Context) error {
 			l, err := scenario.ParseList(scenarioList)
 			if err != nil {
@@ -70,7 +72,17 @@ func suiteCommand() *cli.Command {
 					list = append(list, s)
 				}
 			}
-			return play(c, list)
+			r := &scenario.Runner{}
+			if r.Budget, err = scenario.ParseBudget(scenarioList); err != nil {
+				return err
+			}
+			if !c.Bool("full") {
+				r.Began = time.Now()
+			}
+			if c.IsSet("began") {
+				r.Began = time.Unix(c.Int64("began"), 0)
+			}
+			return play(c, r, list)
 		},
 	}
 }

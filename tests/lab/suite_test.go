@@ -15,4 +15,7 @@ func TestList(t *testing.T) {
 	if err := l.Compare(scenario.All()); err != nil {
 		t.Fatal(err)
 	}
+	if _, err := scenario.ParseBudget(scenarioList); err != nil {
+		t.Fatal(err)
+	}
 }

@@ -28,8 +28,9 @@ const (
 
 // BMC is one node's management controller.
 type BMC struct {
-	node    string
-	index   int
+	machine string
+	address string
+	number  int
 	dir     string
 	sw      *network.Switch
 	control string
@@ -39,17 +40,27 @@ type BMC struct {
 	proc *host.Process
 }
 
-// New prepares the controller of a node; it is off. control is the command,
-// with its arguments, that the simulator asks about the node's power.
+// New prepares the controller of node number index; it is off. control is the
+// command, with its arguments, that the simulator asks about the node's power.
 func New(sw *network.Switch, node string, index int, dir, control string) *BMC {
-	return &BMC{node: node, index: index, dir: dir, sw: sw, control: control}
+	return &BMC{machine: MachineOf(node), address: network.BMCAddress(index), number: 0x80 + index, dir: dir, sw: sw, control: control}
+}
+
+// NewSecond prepares another controller of the same node, with an address and a
+// port of its own: one that goes on when the first is dead.
+func NewSecond(sw *network.Switch, node string, index int, dir, control string) *BMC {
+	return &BMC{machine: SecondOf(node), address: network.SecondBMCAddress(index), number: 0xa0 + index, dir: dir, sw: sw, control: control}
 }
 
 // Machine is the controller's name at the switch.
-func (b *BMC) Machine() string { return MachineOf(b.node) }
+func (b *BMC) Machine() string { return b.machine }
 
-// MachineOf is the name at the switch of the controller of a node.
+// MachineOf is the name at the switch of the controller of a node, SecondOf that
+// of its second one.
 func MachineOf(node string) string { return node + "bmc" }
+
+// SecondOf is described at MachineOf.
+func SecondOf(node string) string { return node + "bmc2" }
 
 // Start plugs the controller in and starts it.
 func (b *BMC) Start(ctx context.Context) error {
@@ -66,6 +77,9 @@ func (b *BMC) Start(ctx context.Context) error {
 		default:
 			return nil
 		}
+	}
+	if err := os.MkdirAll(b.dir, 0o700); err != nil {
+		return err
 	}
 	state := filepath.Join(b.dir, "state")
 	if err := os.MkdirAll(state, 0o755); err != nil {
@@ -99,12 +113,12 @@ func (b *BMC) plugIn(ctx context.Context) error {
 		return err
 	}
 	b.ns = ns
-	if err := b.sw.Plug(ctx, b.Machine(), 0x80+b.index, ns.Path(), network.Management); err != nil {
+	if err := b.sw.Plug(ctx, b.machine, b.number, ns.Path(), network.Management); err != nil {
 		return err
 	}
 	mlan := network.Management.Interface()
 	_, err = host.Input(ctx, fmt.Sprintf("link set lo up\naddress add %s/24 dev %s\nlink set %s up\n",
-		network.BMCAddress(b.index), mlan, mlan), "nsenter", "--net="+ns.Path(), "ip", "-batch", "-")
+		b.address, mlan, mlan), "nsenter", "--net="+ns.Path(), "ip", "-batch", "-")
 	return err
 }
 
@@ -154,7 +168,7 @@ set_working_mc 0x20
   chassis_control "%s"
   user 1 true "" "unused" user 10 none md5 straight
   user 2 true "%s" "%s" admin 10 md5 straight
-`, b.Machine(), network.BMCAddress(b.index), b.index, b.control, User, Password)
+`, b.machine, b.address, b.number, b.control, User, Password)
 }
 
 const emulation = `mc_setbmc 0x20

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -64,8 +65,13 @@ type Cluster struct {
 	*site.Site
 	// Agents is what it was built with.
 	Agents Agents
-	vars   map[string]string
-	dc     atomic.Pointer[string] // the DC when last asked
+	// OnlineAfter is how long it took from the beginning until all nodes were
+	// online, for the one that built it.
+	OnlineAfter time.Duration
+
+	vars map[string]string
+	mode string                 // pgsql's rep_mode
+	dc   atomic.Pointer[string] // the DC when last asked
 }
 
 // Up builds a lab and a cluster in it. It returns once the configuration is in
@@ -85,6 +91,7 @@ func Up(ctx context.Context, o Options) (*Cluster, error) {
 		return nil, err
 	}
 	c := &Cluster{Site: s, Agents: o.Agents, vars: variables(o)}
+	c.mode = c.vars["REP_MODE"]
 	if err := c.up(ctx, o, begin); err != nil {
 		dir, _ := c.KeepLogs("up-" + o.Name)
 		down, cancel := context.WithTimeout(context.WithoutCancel(ctx), 20*time.Second)
@@ -114,6 +121,7 @@ func (c *Cluster) up(ctx context.Context, o Options, begin time.Time) error {
 		if err := c.WaitOnline(ctx); err != nil {
 			return err
 		}
+		c.OnlineAfter = time.Since(begin)
 		step("cluster online")
 		return c.Keep(ctx)
 	}
@@ -125,6 +133,7 @@ func (c *Cluster) up(ctx context.Context, o Options, begin time.Time) error {
 	if err := c.WaitOnline(ctx); err != nil {
 		return err
 	}
+	c.OnlineAfter = time.Since(begin)
 	step("cluster online")
 	if err := <-data; err != nil {
 		return err
@@ -155,10 +164,12 @@ func (c *Cluster) each(f func(node string) error) error {
 	return errors.Join(errs...)
 }
 
-// agentsFile remembers which agents a lab was built with.
+// agentsFile remembers which agents a lab was built with, and their rep_mode.
 func (c *Cluster) agentsFile() string { return filepath.Join(c.Dir(), "agents") }
 
-func (c *Cluster) save() error { return os.WriteFile(c.agentsFile(), []byte(c.Agents), 0o644) }
+func (c *Cluster) save() error {
+	return os.WriteFile(c.agentsFile(), []byte(string(c.Agents)+" "+c.mode), 0o644)
+}
 
 // Open finds the cluster of a living lab.
 func Open(name string) (*Cluster, error) {
@@ -166,9 +177,11 @@ func Open(name string) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Cluster{Site: s, Agents: Ours}
-	if b, err := os.ReadFile(c.agentsFile()); err == nil {
-		c.Agents = Agents(b)
+	c := &Cluster{Site: s, Agents: Ours, mode: modeSync}
+	// A bare one has none.
+	b, err := os.ReadFile(c.agentsFile())
+	if f := strings.Fields(string(b)); err == nil && len(f) == 2 {
+		c.Agents, c.mode = Agents(f[0]), f[1]
 	}
 	return c, nil
 }

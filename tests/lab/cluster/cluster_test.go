@@ -72,6 +72,25 @@ func TestHealthy(t *testing.T) {
 	}
 }
 
+// TestHealthyAsync: what is no standby to rely on with rep_mode=sync is one with async.
+func TestHealthyAsync(t *testing.T) {
+	b, err := os.ReadFile("testdata/crm_mon.xml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, err := parseView("n1", []byte(strings.Replace(string(b), `value="HS:sync"`, `value="HS:async"`, 1)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	nodes := []string{"n1", "n2"}
+	if v.Healthy(nodes) {
+		t.Errorf("healthy with rep_mode=sync: %s", v.Line())
+	}
+	if v.Mode = modeAsync; !v.Healthy(nodes) {
+		t.Errorf("not healthy with rep_mode=async: %s", v.Line())
+	}
+}
+
 func TestParseLogLine(t *testing.T) {
 	near := time.Date(2026, 11, 21, 0, 0, 0, 0, time.Local)
 	l, ok := parseLogLine("Nov 21 05:34:58.791 n2 pacemaker-fenced    [53] (finalize_op) \tnotice: Operation 'reboot' done", near)

@@ -48,6 +48,7 @@ func variables(o Options) map[string]string {
 		"PGDATA":           DataDir,
 		"ARCHIVE":          "/dbfp/pgarch/arc1",
 		"PROVIDER":         o.Agents.Provider(),
+		"REP_MODE":         modeSync,
 		"FAILURE_TIMEOUT":  "60s",
 		"PING_INTERVAL":    "10s",
 		"MONITOR":          "2s",

@@ -22,8 +22,17 @@ const (
 	IPStandby     = "ipaddr-standby"
 )
 
+// The values of rep_mode that the lab knows.
+const (
+	modeSync  = "sync"
+	modeAsync = "async"
+)
+
 // View is what one node's Pacemaker says about the cluster.
 type View struct {
+	// Mode is pgsql's rep_mode: it says what a standby that may be promoted is
+	// called.
+	Mode string
 	// From is the node that was asked.
 	From string
 	// DC is the name of the elected controller, empty when there is none.
@@ -109,11 +118,12 @@ func (v View) Status(node string) string { return v.Attribute(node, ResourcePgsq
 // Score is a node's promotion score.
 func (v View) Score(node string) string { return v.Attribute(node, "master-"+ResourcePgsql) }
 
-// Sync lists the nodes with a synchronous standby that may be promoted.
+// Sync lists the nodes with a standby that may be promoted; with rep_mode=sync it
+// is a synchronous one.
 func (v View) Sync() []string {
 	var out []string
 	for n := range v.Attributes {
-		if v.Status(n) == "HS:sync" && v.Score(n) == "100" {
+		if v.Status(n) == "HS:"+v.Mode && v.Score(n) == "100" {
 			out = append(out, n)
 		}
 	}
@@ -229,7 +239,9 @@ func (c *Cluster) ViewFrom(ctx context.Context, node string) (View, error) {
 	if err != nil {
 		return View{}, err
 	}
-	return parseView(node, []byte(out))
+	v, err := parseView(node, []byte(out))
+	v.Mode = c.mode
+	return v, err
 }
 
 type monXML struct {
@@ -298,7 +310,7 @@ func parseView(from string, b []byte) (View, error) {
 		return View{}, fmt.Errorf("cannot read crm_mon's answer: %w", err)
 	}
 	v := View{
-		From: from, DC: m.Summary.DC.Name, Quorate: m.Summary.DC.Quorum == "true",
+		Mode: modeSync, From: from, DC: m.Summary.DC.Name, Quorate: m.Summary.DC.Quorum == "true",
 		Maintenance: m.Summary.Options.Maintenance == "true", Attributes: map[string]map[string]string{},
 	}
 	for _, n := range m.Nodes {

@@ -44,6 +44,7 @@ func PowerOff(ctx context.Context, s *site.Site, node string) (Evidence, error) 
 	if err := s.Power(ctx, node, false); err != nil {
 		return e, err
 	}
+	e.InForce = time.Now()
 	if st := state(before.Pid); st != "" && st != "Z" {
 		return e, fmt.Errorf("%s was powered off but its first process %d is there", node, before.Pid)
 	}

@@ -59,6 +59,9 @@ func Address(l LAN, i int) string {
 // BMCAddress is the address of the BMC of node number i on the management LAN.
 func BMCAddress(i int) string { return fmt.Sprintf("172.20.144.%d", 60+i) }
 
+// SecondBMCAddress is the address of its second BMC, if it has one.
+func SecondBMCAddress(i int) string { return fmt.Sprintf("172.20.144.%d", 80+i) }
+
 // Interface is the name of a machine's network card on a LAN.
 func (l LAN) Interface() string { return l.short() + "lan" }
 

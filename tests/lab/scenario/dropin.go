@@ -82,15 +82,16 @@ func (p picture) differs(now picture) error {
 	return nil
 }
 
-// follow runs the commands of the page with a tag.
-func (r *Run) follow(ctx context.Context, node, tag string) error {
-	blocks, err := docs.Commands(movingPage, tag)
+// follow runs the commands of a page with a tag. settings are what the operator
+// has to put in, as assignments of the shell.
+func (r *Run) follow(ctx context.Context, node, page, tag, settings string) error {
+	blocks, err := docs.Commands(page, tag)
 	if err != nil {
 		return err
 	}
 	for i, b := range blocks {
-		if _, err := r.Sh(ctx, node, "set -e\n"+b); err != nil {
-			return fmt.Errorf("%s, step %d: %w", movingPage, i+1, err)
+		if _, err := r.Sh(ctx, node, "set -e\n"+settings+"\n"+b); err != nil {
+			return fmt.Errorf("%s, %s, step %d: %w", page, tag, i+1, err)
 		}
 	}
 	return nil
@@ -118,7 +119,7 @@ func (r *Run) change(ctx context.Context, tag, to string) error {
 		return err
 	}
 	r.Begin(tag)
-	if err := r.follow(ctx, v.From, tag); err != nil {
+	if err := r.follow(ctx, v.From, movingPage, tag, ""); err != nil {
 		return err
 	}
 	err = r.Stays(ctx, "roles as before", 12*time.Second, func(now cluster.View) bool {

@@ -28,7 +28,8 @@ type Run struct {
 
 	scenario Scenario
 	journals string
-	faulted  time.Time // of the first fault
+	faulted  time.Time    // of the first fault
+	tail     *writer.Tail // what may be lost, nil for nothing
 }
 
 // Target is an address as clients on the service LAN reach it.

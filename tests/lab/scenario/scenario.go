@@ -24,6 +24,8 @@ type Scenario struct {
 	Nodes int
 	// OnDisk says that it is about what a power loss does to a disk.
 	OnDisk bool
+	// SecondBMC gives each node another management controller.
+	SecondBMC bool
 	// Variables are those of docs/examples/pgrex.pcs it needs.
 	Variables map[string]string
 	// Reference starts with the reference agent.
@@ -33,6 +35,9 @@ type Scenario struct {
 	MaxGap time.Duration
 	// Quiet says that no writer runs: the scenario has its own.
 	Quiet bool
+	// Spoils says that it leaves a cluster that is of no use to another
+	// scenario, though healthy.
+	Spoils bool
 	// Play plays it.
 	Play func(ctx context.Context, r *Run) error
 }
@@ -41,7 +46,7 @@ type Scenario struct {
 func All() []Scenario {
 	var all []Scenario
 	for _, group := range [][]Scenario{
-		basic(), switchovers(), power(), alone(), agentKills(), syncs(), cuts(), upkeep(), threeNodes(), dropIns(),
+		basic(), switchovers(), power(), alone(), agentKills(), syncs(), cuts(), upkeep(), severalNodes(), dropIns(), fencing(), modes(),
 	} {
 		all = append(all, group...)
 	}
@@ -77,7 +82,7 @@ func ParseList(text string) (List, error) {
 	for n := 1; s.Scan(); n++ {
 		line, _, _ := strings.Cut(s.Text(), "#")
 		f := strings.Fields(line)
-		if len(f) == 0 {
+		if len(f) == 0 || f[0] == budgetWord {
 			continue
 		}
 		if len(f) != 2 || (When(f[1]) != InTest && When(f[1]) != InFull) {

@@ -33,6 +33,7 @@ type daemon struct {
 	sw     *network.Switch
 	nodes  map[string]*node.Node
 	bmcs   map[string]*bmc.BMC
+	second []*bmc.BMC
 	client *host.Netns
 	down   context.CancelFunc
 	kept   atomic.Bool // the lab is complete
@@ -111,15 +112,19 @@ func (d *daemon) build(ctx context.Context, binary string) error {
 			return err
 		}
 		d.nodes[name] = n
-		dir := filepath.Join(p.files(), bmc.MachineOf(name))
-		if err := os.MkdirAll(dir, 0o700); err != nil {
-			return err
-		}
 		control := fmt.Sprintf("%s _chassis %s %s", own, p.Name, name)
-		d.bmcs[name] = bmc.New(d.sw, name, i+1, dir, control)
+		d.bmcs[name] = bmc.New(d.sw, name, i+1, filepath.Join(p.files(), bmc.MachineOf(name)), control)
 		if err := d.bmcs[name].Start(ctx); err != nil {
 			return err
 		}
+		if !p.SecondBMC {
+			continue
+		}
+		b := bmc.NewSecond(d.sw, name, i+1, filepath.Join(p.files(), bmc.SecondOf(name)), control)
+		if err := b.Start(ctx); err != nil {
+			return err
+		}
+		d.second = append(d.second, b)
 	}
 	return d.buildClient(ctx)
 }
@@ -175,6 +180,9 @@ func (d *daemon) close() error {
 		errs = append(errs, n.Destroy(ctx))
 	}
 	for _, b := range d.bmcs {
+		errs = append(errs, b.Stop(ctx))
+	}
+	for _, b := range d.second {
 		errs = append(errs, b.Stop(ctx))
 	}
 	return errors.Join(errs...)

@@ -32,6 +32,8 @@ type Plan struct {
 	// OnDisk puts the durable directories on a file system that loses
 	// un-synced data with the power.
 	OnDisk bool
+	// SecondBMC gives each node another management controller.
+	SecondBMC bool
 	// Lower is the root file system of the nodes.
 	Lower string
 	// Boot is the boot script's path inside a node.

@@ -153,6 +153,44 @@ func Compare(before, after *History, rows []int64) Report {
 	return rep
 }
 
+// Tail is what asynchronous replication may lose when a primary dies: the end of
+// its history, and nothing in the middle.
+type Tail struct {
+	// From is when the standby was last known to have everything, Dying the moment
+	// before the primary died, Dead the one after.
+	From, Dying, Dead time.Time
+}
+
+// Err says whether lost commits are anything else than such a tail. A commit
+// that was asked for after another one had been acknowledged comes after it in
+// the history: if the earlier one is lost, the later one must be.
+func (t Tail) Err(h *History, lost []int64) error {
+	gone := make(map[int64]bool, len(lost))
+	for _, id := range lost {
+		gone[id] = true
+	}
+	var first time.Time // when the first lost commit was acknowledged
+	for _, r := range h.Rows {
+		if !gone[r.ID] {
+			continue
+		}
+		switch {
+		case r.Begin.Before(t.From):
+			return fmt.Errorf("row %d is lost, which the standby had: it was written %v before", r.ID, t.From.Sub(r.Begin))
+		case r.Begin.After(t.Dead):
+			return fmt.Errorf("row %d is lost, which the new primary had acknowledged", r.ID)
+		case first.IsZero() || r.End.Before(first):
+			first = r.End
+		}
+	}
+	for _, r := range h.Rows {
+		if r.Outcome == Acknowledged && !gone[r.ID] && !first.IsZero() && r.Begin.After(first) && r.Begin.Before(t.Dying) {
+			return fmt.Errorf("row %d is there, and one acknowledged %v earlier is lost: that is a hole, not a tail", r.ID, r.Begin.Sub(first))
+		}
+	}
+	return nil
+}
+
 // Rows reads the numbers in the table of writers whose numbers are in
 // [first, last].
 func Rows(ctx context.Context, t Target, first, last int64) ([]int64, error) {

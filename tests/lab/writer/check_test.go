@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 )
@@ -100,5 +101,33 @@ func TestJournal(t *testing.T) {
 	}
 	if err := (&History{}).line("A 1 x"); err == nil {
 		t.Error("a torn line was taken")
+	}
+}
+
+func TestTail(t *testing.T) {
+	row := func(id int64, begin, end int) Row {
+		return Row{ID: id, Begin: at(begin), End: at(end), Outcome: Acknowledged}
+	}
+	// 3 and 4 overlap: either may be first in the history. 6 is the new primary's.
+	h := &History{Rows: []Row{row(1, 0, 5), row(2, 10, 15), row(3, 20, 30), row(4, 25, 35), row(5, 40, 45), row(6, 200, 205)}}
+	tail := Tail{From: at(8), Dying: at(100), Dead: at(110)}
+	for _, c := range []struct {
+		lost []int64
+		want string
+	}{
+		{nil, ""},
+		{[]int64{5}, ""},
+		{[]int64{4, 5}, ""},
+		{[]int64{3, 5}, ""},
+		{[]int64{2, 3, 4, 5}, ""},
+		{[]int64{3}, "a hole"},
+		{[]int64{2, 4, 5}, "a hole"},
+		{[]int64{1, 2, 3, 4, 5}, "which the standby had"},
+		{[]int64{6}, "new primary"},
+	} {
+		err := tail.Err(h, c.lost)
+		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+			t.Errorf("lost %v: got %v, want %q", c.lost, err, c.want)
+		}
 	}
 }

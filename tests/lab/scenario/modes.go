@@ -1,0 +1,81 @@
+package scenario
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"pgrex/tests/lab/fault"
+	"pgrex/tests/lab/host"
+	"pgrex/tests/lab/network"
+	"pgrex/tests/lab/writer"
+)
+
+func modes() []Scenario {
+	return []Scenario{
+		{
+			Name:      "async-failover",
+			Text:      "rep_mode=async: the primary loses its power while WAL is on its way: the standby serves with what it has, only the end of the history is lost",
+			Variables: map[string]string{"REP_MODE": "async"},
+			Play:      asyncFailover,
+		},
+	}
+}
+
+// asyncFailover makes the tail long enough to be seen: replication is cut, and
+// commits go on, for less than the time after which anybody notices.
+func asyncFailover(ctx context.Context, r *Run) error {
+	was, err := r.before(ctx)
+	if err != nil {
+		return err
+	}
+	p, s := was.primary, was.standby
+	from := time.Now()
+	lsn, err := r.SQL(ctx, p, "select pg_current_wal_flush_lsn()")
+	if err != nil {
+		return err
+	}
+	if err := r.replayed(ctx, s, lsn); err != nil {
+		return err
+	}
+	cut, err := fault.CutOff(ctx, r.Site, p, network.Replication)
+	if err := r.Must(cut, err); err != nil {
+		return err
+	}
+	// They do not wait for the standby: this is the mode's whole point.
+	const tail = 100
+	alone := func() int { return r.W.History().Between(cut.InForce, time.Now()) }
+	wait, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	err = host.Poll(wait, "commits without the standby", 20*time.Millisecond, func() (bool, error) { return alone() >= tail, nil })
+	if err != nil {
+		return err
+	}
+	v, err := r.View(ctx)
+	if err != nil {
+		return err
+	}
+	if v.Status(s) != "HS:async" || v.Score(s) != "100" {
+		return fmt.Errorf("%s should be a standby that may be promoted: %s", s, v.Line())
+	}
+	dead, err := fault.PowerOff(ctx, r.Site, p)
+	if err := r.Must(dead, err); err != nil {
+		return err
+	}
+	r.tail = &writer.Tail{From: from, Dying: dead.At, Dead: dead.InForce}
+	if err := r.fenced(ctx, was, p); err != nil {
+		return err
+	}
+	if err := r.failover(ctx, s, was.timeline, time.Minute); err != nil {
+		return err
+	}
+	rep, err := r.W.Check(ctx, r.Target(network.VIPPrimary))
+	if err != nil {
+		return err
+	}
+	if len(rep.Lost) < tail {
+		return errors.Join(fmt.Errorf("the fault did not happen: %d commits were acknowledged without the standby and %d are lost", alone(), len(rep.Lost)), rep.Err())
+	}
+	return nil
+}

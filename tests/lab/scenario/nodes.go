@@ -1,0 +1,129 @@
+package scenario
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"pgrex/tests/lab/cluster"
+	"pgrex/tests/lab/fault"
+	"pgrex/tests/lab/host"
+)
+
+func severalNodes() []Scenario {
+	return []Scenario{
+		{
+			Name:  "three-sync-then-primary",
+			Text:  "three nodes: the synchronous standby dies, the other one takes over its part, then the primary dies: the other one serves",
+			Nodes: 3,
+			Play:  threeSyncThenPrimary,
+		},
+		{
+			Name:  "four-nodes",
+			Text:  "four nodes: the primary's postmaster is killed: the synchronous standby serves, the two others follow it, the killed server comes back",
+			Nodes: 4,
+			Play: func(ctx context.Context, r *Run) error {
+				return r.crowdFollows(ctx, func(p string) error { return r.Kill(ctx, p, "postmaster", fault.Postmaster) })
+			},
+		},
+		{
+			Name:  "five-nodes",
+			Text:  "five nodes: the primary's node loses its power: fenced, the synchronous standby serves, the three others follow it",
+			Nodes: 5,
+			Play: func(ctx context.Context, r *Run) error {
+				return r.crowdFollows(ctx, func(p string) error { return r.Must(fault.PowerOff(ctx, r.Site, p)) })
+			},
+		},
+	}
+}
+
+func threeSyncThenPrimary(ctx context.Context, r *Run) error {
+	p, standbys, err := r.Roles(ctx)
+	if err != nil {
+		return err
+	}
+	v, err := r.View(ctx)
+	if err != nil {
+		return err
+	}
+	sync := v.Sync()
+	if len(sync) != 1 {
+		return fmt.Errorf("want one synchronous standby of %v, have %v", standbys, sync)
+	}
+	other := standbys[0]
+	if other == sync[0] {
+		other = standbys[1]
+	}
+	tl, err := r.timeline(ctx, p)
+	if err != nil {
+		return err
+	}
+	if err := r.Kill(ctx, sync[0], "postmaster", fault.Postmaster); err != nil {
+		return err
+	}
+	err = r.Wait(ctx, other+" to be the synchronous standby", time.Minute, func(v cluster.View) bool {
+		return v.Status(other) == "HS:sync" && v.Score(other) == "100" && v.Score(sync[0]) != "100"
+	})
+	if err != nil {
+		return err
+	}
+	if err := r.WaitCommits(ctx, 20*time.Second); err != nil {
+		return err
+	}
+	if err := r.Kill(ctx, p, "postmaster", fault.Postmaster); err != nil {
+		return err
+	}
+	return r.failover(ctx, other, tl, time.Minute)
+}
+
+// crowdFollows breaks the primary of a cluster of many standbys and expects the
+// synchronous one to serve and all others that live to stream from it.
+func (r *Run) crowdFollows(ctx context.Context, breaks func(primary string) error) error {
+	p, standbys, err := r.Roles(ctx)
+	if err != nil {
+		return err
+	}
+	v, err := r.View(ctx)
+	if err != nil {
+		return err
+	}
+	sync := v.Sync()
+	if len(sync) != 1 {
+		return fmt.Errorf("want one synchronous standby of %v, have %v", standbys, sync)
+	}
+	tl, err := r.timeline(ctx, p)
+	if err != nil {
+		return err
+	}
+	if err := breaks(p); err != nil {
+		return err
+	}
+	if err := r.failover(ctx, sync[0], tl, time.Minute); err != nil {
+		return err
+	}
+	var others []string
+	for _, n := range standbys {
+		if n != sync[0] {
+			others = append(others, n)
+		}
+	}
+	follow, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	err = host.Poll(follow, fmt.Sprintf("%v to stream from %s", others, sync[0]), 200*time.Millisecond, func() (bool, error) {
+		out, err := r.SQL(ctx, sync[0], "select application_name from pg_stat_replication where state = 'streaming'")
+		streaming := strings.Fields(out)
+		for _, n := range others {
+			if !contains(streaming, n) {
+				return false, err
+			}
+		}
+		return true, err
+	})
+	if err != nil {
+		return err
+	}
+	return r.Wait(ctx, "another synchronous standby", time.Minute, func(v cluster.View) bool {
+		return len(v.Sync()) == 1 && v.Primary() == sync[0]
+	})
+}
