@@ -19,7 +19,7 @@ func TestRuleset(t *testing.T) {
 		{"powered off", map[port]Direction{{"n3", Service}: Both}, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got := ruleset(c.cuts, ports)
+			got := ruleset(c.cuts, ports, nil)
 			if n := strings.Count(got, "chain "); n != len(c.want) {
 				t.Errorf("%d chains, want %v:\n%s", n, c.want, got)
 			}

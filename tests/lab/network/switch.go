@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/netip"
 	"sort"
 	"strings"
 	"sync"
@@ -38,6 +39,12 @@ type Switch struct {
 	mu    sync.Mutex
 	ports map[port]bool
 	cuts  map[port]Direction
+	// bound says which card has an address, hidden who does not reach the cloud's
+	// API: in a virtual network only, see NewVNet.
+	bound  map[netip.Addr]port
+	hidden map[string]bool
+	// index is the number of a machine that is or was plugged in.
+	index map[string]int
 }
 
 type port struct {
@@ -60,7 +67,7 @@ func NewSwitch(ctx context.Context) (*Switch, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Switch{ns: ns, ports: map[port]bool{}, cuts: map[port]Direction{}}
+	s := &Switch{ns: ns, ports: map[port]bool{}, cuts: map[port]Direction{}, index: map[string]int{}}
 	var b strings.Builder
 	b.WriteString("link set lo up\n")
 	for _, l := range LANs() {
@@ -88,18 +95,28 @@ func (s *Switch) Plug(ctx context.Context, machine string, i int, netns string, 
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var b strings.Builder
+	var routed []port
 	for _, l := range lans {
 		p := port{machine, l}
 		// A machine keeps its hardware addresses over power cycles.
 		fmt.Fprintf(&b, "link add %s type veth peer name %s address %s netns %s\n",
 			p.name(), l.Interface(), mac(l, i), netns)
+		if s.routed(l) {
+			fmt.Fprintf(&b, "link set %s up\n", p.name())
+			routed = append(routed, p)
+			continue
+		}
 		fmt.Fprintf(&b, "link set %s master %s up\n", p.name(), l.bridge())
 	}
 	if err := s.batch(ctx, b.String()); err != nil {
 		return fmt.Errorf("cannot plug in %s: %w", machine, err)
 	}
+	s.index[machine] = i
 	for _, l := range lans {
 		s.ports[port{machine, l}] = true
+	}
+	if err := s.wire(ctx, routed); err != nil {
+		return fmt.Errorf("cannot plug in %s: %w", machine, err)
 	}
 	return s.applyCuts(ctx)
 }
@@ -124,7 +141,10 @@ func (s *Switch) Up(ctx context.Context, machine string) error {
 	for _, p := range s.of(machine) {
 		fmt.Fprintf(&b, "link set %s up\n", p.name())
 	}
-	return s.batch(ctx, b.String())
+	if err := s.batch(ctx, b.String()); err != nil {
+		return err
+	}
+	return s.route(ctx, func(p port) bool { return p.machine == machine })
 }
 
 // Unplug removes the ports of a machine.
@@ -187,6 +207,7 @@ func (s *Switch) HealAll(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	clear(s.cuts)
+	clear(s.hidden)
 	return s.applyCuts(ctx)
 }
 
@@ -205,14 +226,14 @@ func (s *Switch) Cuts() []string {
 // applyCuts replaces all filters in one transaction: several cuts asked for in
 // one go are not there one after the other.
 func (s *Switch) applyCuts(ctx context.Context) error {
-	_, err := host.Input(ctx, ruleset(s.cuts, s.ports), "nsenter", "--net="+s.ns.Path(), "nft", "-f", "-")
+	_, err := host.Input(ctx, ruleset(s.cuts, s.ports, s.hidden), "nsenter", "--net="+s.ns.Path(), "nft", "-f", "-")
 	if err != nil {
 		return fmt.Errorf("cannot set the cuts: %w", err)
 	}
 	return nil
 }
 
-func ruleset(cuts map[port]Direction, ports map[port]bool) string {
+func ruleset(cuts map[port]Direction, ports map[port]bool, hidden map[string]bool) string {
 	var b strings.Builder
 	// The first line makes the second one work when there is no table yet.
 	b.WriteString("table netdev cuts {}\ndelete table netdev cuts\ntable netdev cuts {\n")
@@ -229,6 +250,11 @@ func ruleset(cuts map[port]Direction, ports map[port]bool) string {
 		}
 		if cuts[p] != Out {
 			fmt.Fprintf(&b, " chain to-%s { type filter hook egress device %q priority 0; counter drop; }\n", p.name(), p.name())
+		}
+	}
+	for m, is := range hidden {
+		if p := (port{m, Service}); is && ports[p] {
+			fmt.Fprintf(&b, " chain api-%s { type filter hook ingress device %q priority 1; ip daddr %s counter drop; }\n", p.name(), p.name(), CloudAPI)
 		}
 	}
 	b.WriteString("}\n")
