@@ -14,6 +14,7 @@ import (
 
 	"pgrex/lib/ocf"
 	"pgrex/lib/pg"
+	"pgrex/lib/pg/pgtest"
 	"pgrex/lib/proc"
 	"pgrex/lib/replication"
 )
@@ -46,23 +47,11 @@ func currentUser(t *testing.T) string {
 	return u.Username
 }
 
-// memoryDir is a directory in memory where there is one: durable writes to a disk would be most of
-// a test's time.
-func memoryDir(t *testing.T) string {
-	t.Helper()
-	dir, err := os.MkdirTemp(sharedMemory(), "pgsql")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	return dir
-}
-
 // newCall is the call of an action in a cluster, on node n1 of n1 and n2 in sync mode, with a data
 // directory that is empty but for its version. env overrides; an empty value unsets.
 func newCall(t *testing.T, action string, env map[string]string) (*ocf.Call, *journal) {
 	t.Helper()
-	dir := memoryDir(t)
+	dir := pgtest.Dir(t)
 	data := filepath.Join(dir, "data")
 	bin := filepath.Join(dir, "bin")
 	for _, d := range []string{data, bin, filepath.Join(dir, "tmp")} {
@@ -147,7 +136,7 @@ type daemonsOnce struct {
 func (d *daemonsOnce) get(t *testing.T) string {
 	t.Helper()
 	d.once.Do(func() {
-		if d.dir, d.err = os.MkdirTemp(sharedMemory(), "pgsqlproc"); d.err == nil {
+		if d.dir, d.err = os.MkdirTemp(pgtest.Memory(), "pgsqlproc"); d.err == nil {
 			d.err = fakeDaemons(d.dir)
 		}
 	})

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"pgrex/lib/ocf"
+
+	"pgrex/lib/pg/pgtest"
 )
 
 // One node through its whole life: start, election, promotion, monitors, demotion, stop.
@@ -212,7 +214,7 @@ func TestLifeOfTwoNodes(t *testing.T) {
 
 	// Started over it by a person, it is a standby that can never follow, and that is said.
 	put(t, n1.data()+"/standby.signal", "")
-	if err := chown(n1.data()+"/standby.signal", n1.user); err != nil {
+	if err := pgtest.GiveTo(n1.user, n1.data()+"/standby.signal"); err != nil {
 		t.Fatal(err)
 	}
 	n1.byHand()
@@ -321,7 +323,7 @@ func TestExternalStandby(t *testing.T) {
 
 	dr.configure("primary_conninfo = 'host=127.0.0.3 port=" + strconv.Itoa(n1.port) + " user=postgres application_name=dr'")
 	put(t, dr.data()+"/standby.signal", "")
-	if err := chown(dr.data()+"/standby.signal", dr.user); err != nil {
+	if err := pgtest.GiveTo(dr.user, dr.data()+"/standby.signal"); err != nil {
 		t.Fatal(err)
 	}
 	dr.byHand()

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"pgrex/lib/ocf"
+	"pgrex/lib/pg/pgtest"
 	"pgrex/lib/proc"
 )
 
@@ -80,7 +81,7 @@ func TestTwoUnderOneName(t *testing.T) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		_, _ = proc.OS{}.Run(ctx, proc.Cmd{Path: postgresBin(t) + "/pg_receivewal", User: &n1.user, Args: []string{
+		_, _ = proc.OS{}.Run(ctx, proc.Cmd{Path: pgtest.Bin(t) + "/pg_receivewal", User: &n1.user, Args: []string{
 			"-D", n1.dir, "-d", "host=127.0.0.3 user=postgres application_name=n2 port=" + strconv.Itoa(n1.port)}})
 	}()
 	n1.eventually("two stream as n2", func() bool { return n1.senders() == "2" })

@@ -12,6 +12,7 @@ import (
 
 	"pgrex/lib/ocf"
 	"pgrex/lib/pg"
+	"pgrex/lib/pg/pgtest"
 )
 
 // newPrimary is a node that was promoted, its peer a member without a server.
@@ -71,7 +72,7 @@ func TestAdoption(t *testing.T) {
 				put(t, tmp+"/recovery.conf", "recovery_target_timeline = 'latest'\n")
 				put(t, tmp+"/PGSQL.lock", "")
 				for _, p := range []string{tmp, tmp + "/rep_mode.conf", tmp + "/recovery.conf", tmp + "/PGSQL.lock"} {
-					if err := chown(p, s.user); err != nil {
+					if err := pgtest.GiveTo(s.user, p); err != nil {
 						t.Fatal(err)
 					}
 				}
@@ -93,7 +94,7 @@ func TestAdoption(t *testing.T) {
 			// What it includes is in force: commits can be made to wait.
 			n2 := repModeConf([]string{"n2"})
 			put(t, tmp+"/rep_mode.conf", n2)
-			if err := chown(tmp+"/rep_mode.conf", s.user); err != nil {
+			if err := pgtest.GiveTo(s.user, tmp+"/rep_mode.conf"); err != nil {
 				t.Fatal(err)
 			}
 			s.sql("SELECT pg_reload_conf()")
@@ -540,7 +541,7 @@ func TestStartingStandby(t *testing.T) {
 	f.set("n1", "pgsql-accept-loss", "0", false)
 	s.env["OCF_RESKEY_restore_command"] = "while [ -e " + s.dir + "/hold ]; do sleep 0.1; done; false"
 	put(t, s.dir+"/hold", "")
-	if err := chown(s.dir+"/hold", s.user); err != nil {
+	if err := pgtest.GiveTo(s.user, s.dir+"/hold"); err != nil {
 		t.Fatal(err)
 	}
 	says(t, s.must(ocf.ErrGeneric, "start", "OCF_RESKEY_CRM_meta_timeout", "1500"), "not started")

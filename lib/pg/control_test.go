@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"pgrex/lib/pg/pgtest"
 )
 
 var update = flag.Bool("update", false, "rewrite testdata from this machine's servers")
@@ -91,14 +93,14 @@ func TestControlLive(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		said := run(t, s, testBin()+"/pg_controldata", s.Data)
+		said := run(t, s, pgtest.Bin(t)+"/pg_controldata", s.Data)
 		compareControl(t, got, said)
 		if *update {
 			b, err := os.ReadFile(filepath.Join(s.Data, "global", "pg_control"))
 			if err != nil {
 				t.Fatal(err)
 			}
-			base := filepath.Join("testdata", "control", testVersion()+"-"+name)
+			base := filepath.Join("testdata", "control", strconv.Itoa(testVersion(t))+"-"+name)
 			if err := errors.Join(os.MkdirAll(filepath.Dir(base), 0o755), os.WriteFile(base+".bin", b[:512], 0o644), os.WriteFile(base+".txt", []byte(said), 0o644)); err != nil {
 				t.Fatal(err)
 			}

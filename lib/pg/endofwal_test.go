@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"pgrex/lib/pg/pgtest"
 	"pgrex/lib/proc"
 )
 
@@ -31,7 +32,7 @@ func crash(t *testing.T, s *Server) {
 // waldumpEnd is where pg_waldump finds no further record.
 func waldumpEnd(t *testing.T, s *Server, from Position) LSN {
 	t.Helper()
-	res, err := proc.OS{}.Run(testContext(t), proc.Cmd{Path: testBin() + "/pg_waldump", User: &s.User, Args: []string{
+	res, err := proc.OS{}.Run(testContext(t), proc.Cmd{Path: pgtest.Bin(t) + "/pg_waldump", User: &s.User, Args: []string{
 		"-q", "-p", s.WALDir(), "-t", fmt.Sprint(from.Timeline), "-s", from.LSN.String()}})
 	if err != nil {
 		t.Fatal(err)
@@ -276,7 +277,7 @@ func TestEndOfWALArchive(t *testing.T) {
 		t.Fatal(err)
 	}
 	archive := filepath.Join(filepath.Dir(s.Data), "archive")
-	copyTree(t, s.WALDir(), archive)
+	pgtest.CopyTree(t, s.WALDir(), archive)
 	// Everything past the redo segment goes to the archive only.
 	second := SegmentName(1, ctl.RedoLSN+LSN(ctl.WALSegSize), ctl.WALSegSize)
 	entries, err := os.ReadDir(s.WALDir())

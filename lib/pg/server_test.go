@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"pgrex/lib/pg/pgtest"
 )
 
 func TestStartStatusStop(t *testing.T) {
@@ -36,7 +38,7 @@ func TestStartStatusStop(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if st.InRecovery || st.SystemID != ctl.SystemID || st.Timeline != 1 || st.InsertLSN == 0 || st.InsertLSN < st.FlushLSN || strconv.Itoa(st.Version/10000) != testVersion() {
+		if st.InRecovery || st.SystemID != ctl.SystemID || st.Timeline != 1 || st.InsertLSN == 0 || st.InsertLSN < st.FlushLSN || st.Version/10000 != testVersion(t) {
 			t.Errorf("status: %+v", st)
 		}
 		contains(t, ps.Children, st.CheckpointerID)
@@ -300,7 +302,7 @@ func TestConfigOutsideData(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.StartOptions = "-c cluster_name='our cluster'"
-	s.PgCtl = testBin() + "/pg_ctl"
+	s.PgCtl = pgtest.Bin(t) + "/pg_ctl"
 	s.CtlOptions = `-s -t "30"`
 	startServer(t, s)
 	if got := sql(t, s, "SHOW config_file"); got != s.Config {

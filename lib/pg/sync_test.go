@@ -158,7 +158,7 @@ func TestConfirmDuringCheckpoint(t *testing.T) {
 	s := newServer(t, "checkpoint_completion_target = 0.9", "checkpoint_timeout = 1h", "max_wal_size = 8MB", "wal_keep_size = 0", "bgwriter_lru_maxpages = 0")
 	startServer(t, s)
 	spread := func() bool {
-		if testVersion() < "15" {
+		if testVersion(t) < 15 {
 			return true // its pauses have no name; only the proofs are looked at
 		}
 		return strings.EqualFold(status(t, s).CheckpointWait, "CheckpointWriteDelay")
@@ -199,7 +199,7 @@ func TestConfirmDuringCheckpoint(t *testing.T) {
 		setSync(t, s, "")
 		<-done
 	}
-	if proofs == 0 && testVersion() >= "15" {
+	if proofs == 0 && testVersion(t) >= 15 {
 		t.Error("never proven beside a spread checkpoint: the test shows nothing")
 	}
 }

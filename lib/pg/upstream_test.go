@@ -7,9 +7,11 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"strconv"
 	"strings"
 	"testing"
 
+	"pgrex/lib/pg/pgtest"
 	"pgrex/lib/proc"
 )
 
@@ -194,15 +196,15 @@ func TestSplitWords(t *testing.T) {
 func TestBinDir(t *testing.T) {
 	dir := t.TempDir()
 	s := &Server{Data: dir}
-	if err := os.WriteFile(filepath.Join(dir, "PG_VERSION"), []byte(testVersion()+"\n"), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "PG_VERSION"), []byte(strconv.Itoa(testVersion(t))+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for _, tt := range []struct {
 		ctl, want string
 	}{
-		{"", testBin()},
-		{DefaultPgCtl, testBin()},
-		{testBin() + "/pg_ctl", testBin()},
+		{"", pgtest.Bin(t)},
+		{DefaultPgCtl, pgtest.Bin(t)},
+		{pgtest.Bin(t) + "/pg_ctl", pgtest.Bin(t)},
 		{"/nonexistent/pg_ctl", ""},
 		{"/etc/passwd", ""},
 	} {
@@ -213,11 +215,11 @@ func TestBinDir(t *testing.T) {
 		}
 	}
 	link := filepath.Join(dir, "pg_ctl")
-	if err := os.Symlink(testBin()+"/pg_ctl", link); err != nil {
+	if err := os.Symlink(pgtest.Bin(t)+"/pg_ctl", link); err != nil {
 		t.Fatal(err)
 	}
 	s.PgCtl = link
-	if got, err := s.BinDir(); got != testBin() || err != nil {
+	if got, err := s.BinDir(); got != pgtest.Bin(t) || err != nil {
 		t.Errorf("through a link: %q, %v", got, err)
 	}
 	s.PgCtl = ""
