@@ -15,6 +15,8 @@ type BMC struct {
 	// found is the way that led in; a session that has to be opened again takes it at once.
 	found   *way
 	session *session
+	// turn is the number of addresses that the network has refused.
+	turn int
 	// heard is when the BMC last sent something that could be believed.
 	heard atomic.Pointer[time.Time]
 }

@@ -1,9 +1,11 @@
 package ipmi
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -59,7 +61,10 @@ type Config struct {
 	// Try is how long an answer may take before the question is sent again; 0 is one second. A
 	// question is sent Tries times.
 	Try time.Duration
-	Log *slog.Logger
+	// Resolve finds the addresses of Host; nil asks the system. Where there are several, the next is
+	// taken when the network refuses one: a name may have an IPv6 address at which no BMC listens.
+	Resolve func(ctx context.Context, host string) ([]netip.Addr, error)
+	Log     *slog.Logger
 }
 
 // Tries is how often a question is sent before a BMC counts as silent.
@@ -92,6 +97,11 @@ func (c *Config) check() error {
 	}
 	if c.Try <= 0 {
 		c.Try = defaultTry
+	}
+	if c.Resolve == nil {
+		c.Resolve = func(ctx context.Context, host string) ([]netip.Addr, error) {
+			return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+		}
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)

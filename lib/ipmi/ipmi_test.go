@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"runtime"
 	"slices"
@@ -294,6 +295,29 @@ func TestIPv6(t *testing.T) {
 			}
 			b.Close(t.Context()) // the BMC has few sessions
 		}
+	}
+}
+
+// A name with an IPv6 address at which nothing listens, as "localhost" has on most machines.
+func TestSeveralAddresses(t *testing.T) {
+	t.Parallel()
+	fake := ipmitest.Start(t, ipmitest.Options{})
+	for _, d := range []Dialect{Any, RMCPPlus, IPMI15} {
+		cfg := config(fake)
+		cfg.Host, cfg.Dialect = "bmc1", d
+		cfg.Resolve = func(_ context.Context, host string) ([]netip.Addr, error) {
+			return []netip.Addr{netip.IPv6Loopback(), netip.MustParseAddr("127.0.0.1")}, nil
+		}
+		b := open(t, cfg)
+		if on, err := b.On(t.Context()); err != nil || !on {
+			t.Errorf("%v: on %v, %v", d, on, err)
+		}
+		b.Close(t.Context())
+	}
+	cfg := config(fake)
+	cfg.Resolve = func(context.Context, string) ([]netip.Addr, error) { return nil, nil }
+	if _, err := Open(t.Context(), cfg); KindOf(err) != Unreachable {
+		t.Errorf("no address: %v", err)
 	}
 }
 

@@ -59,6 +59,9 @@ func (b *BMC) connect(ctx context.Context) (*session, error) {
 		if kind != Silent {
 			told = err
 		}
+		if kind == Unreachable {
+			b.turn++
+		}
 		quiet := time.Since(*b.heard.Load()) >= silence
 		refused := kind != Silent && time.Since(began) >= silence
 		if quiet || refused || wait(ctx, pause) != nil {
@@ -199,8 +202,15 @@ func capabilitiesIn(b []byte) *app.GetChannelAuthenticationCapabilitiesResponse 
 
 // dial opens a socket to the BMC. No datagram is sent.
 func (b *BMC) dial(ctx context.Context) (*wire, error) {
-	var d net.Dialer
-	conn, err := d.DialContext(ctx, "udp", net.JoinHostPort(b.cfg.Host, strconv.Itoa(b.cfg.Port)))
+	addrs, err := b.cfg.Resolve(ctx, b.cfg.Host)
+	if err == nil && len(addrs) == 0 {
+		err = &net.DNSError{Err: "it has no address", Name: b.cfg.Host, IsNotFound: true}
+	}
+	if err != nil {
+		return nil, b.classify("open a socket", 0, err)
+	}
+	at := net.JoinHostPort(addrs[b.turn%len(addrs)].Unmap().String(), strconv.Itoa(b.cfg.Port))
+	conn, err := new(net.Dialer).DialContext(ctx, "udp", at)
 	if err != nil {
 		return nil, b.classify("open a socket", 0, err)
 	}
