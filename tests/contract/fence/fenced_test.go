@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -48,6 +49,9 @@ func (s *simulator) register(name, program string, options ...string) {
 // by the same device of fence_ipmi; a second level is reached when the first one's BMC is dead.
 func TestFenced(t *testing.T) {
 	sandbox.Fencer(t)
+	if sandbox.IsElsewhere() && sandbox.Pacemaker(t) < 3 {
+		t.Error("this is no Pacemaker 3")
+	}
 	first, second := startSimulator(t), startSimulator(t)
 	step := func(name string, args ...string) time.Duration {
 		t.Helper()
@@ -132,4 +136,49 @@ func TestFenced(t *testing.T) {
 			t.Errorf("%v: the log does not say why, or says too much:\n%s", err, logged)
 		}
 	})
+}
+
+// What the fencer really sends is understood: the node's name, and the host argument, which is "port" or
+// "plug" depending on the version.
+func TestHostArgument(t *testing.T) {
+	sandbox.Fencer(t)
+	s := startSimulator(t)
+	tests := map[string]struct {
+		node    string
+		options []string
+		// sent are lines that have to be sent, unsent beginnings of lines that may not.
+		sent, unsent []string
+	}{
+		"node name":    {node: "host1", options: []string{"pcmk_host_list=host1"}, sent: []string{"nodename=host1", "?=host1"}},
+		"mapped":       {node: "host2", options: []string{"ip=192.0.2.1", "port_as_ip=1", "pcmk_host_map=host2:127.0.0.1"}, sent: []string{"nodename=host2", "?=127.0.0.1"}},
+		"two machines": {node: "host3", options: []string{"ip=192.0.2.1", "port_as_ip=1", "pcmk_host_map=host3:127.0.0.1,localhost"}, sent: []string{"?=127.0.0.1,localhost"}},
+		"configured":   {node: "host4", options: []string{"plug=outlet", "pcmk_host_list=host4"}, sent: []string{"nodename=host4", "plug=outlet"}},
+		"none":         {node: "host5", options: []string{"pcmk_host_list=host5", "pcmk_host_argument=none"}, sent: []string{"nodename=host5"}, unsent: []string{"plug=", "port="}},
+		"other action": {node: "host6", options: []string{"pcmk_host_list=host6", "pcmk_off_action=reboot"}, sent: []string{"action=reboot"}, unsent: []string{"action=off"}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			s.reset(true)
+			s.register(tt.node, "fence_seen", tt.options...)
+			sandbox.WriteFile(t, heard, "", 0o644)
+			if out, err := admin(t, "--fence", tt.node); err != nil {
+				t.Fatalf("%v: %s\n%s", err, out, sandbox.ReadFile(t, sandbox.FencerLog))
+			}
+			if !strings.HasPrefix(s.orders(), "power 0") {
+				t.Errorf("orders [%s]", s.orders())
+			}
+			lines := strings.Split(sandbox.ReadFile(t, heard), "\n")
+			for _, want := range tt.sent {
+				value, host := strings.CutPrefix(want, "?")
+				if !slices.Contains(lines, want) && !(host && (slices.Contains(lines, "port"+value) || slices.Contains(lines, "plug"+value))) {
+					t.Errorf("%s was not sent: %q", want, lines)
+				}
+			}
+			for _, line := range lines {
+				if slices.ContainsFunc(append(tt.unsent, "pcmk_", "crm_"), func(p string) bool { return strings.HasPrefix(line, p) }) {
+					t.Errorf("%s was sent", line)
+				}
+			}
+		})
+	}
 }

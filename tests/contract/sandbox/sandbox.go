@@ -34,6 +34,9 @@ const (
 	// Work is an empty directory of the sandbox for everything that tests write.
 	Work = "/run/pgrex-contract"
 
+	// stage is where the agents were installed before they are laid over their directories.
+	stage = Work + "/stage"
+
 	// insideEnv tells the test program that it already is in the sandbox. Its
 	// value is a word that no other run has.
 	insideEnv = "PGREX_CONTRACT_INSIDE"
@@ -47,6 +50,10 @@ type Config struct {
 	// Installed are the built agents under test: the path at which each is
 	// found in the sandbox. In bin/ it has the same name.
 	Installed []string
+	// Scripts are programs of the tests' own that lie beside the agents, by path.
+	Scripts map[string]string
+	// Release is another release of Debian for Elsewhere (Debian13), "" for none.
+	Release string
 	// Helpers are names of built programs that are copied to Work/bin: what is
 	// built anew during the tests must not change them.
 	Helpers []string
@@ -99,14 +106,12 @@ func (c Config) enter() (int, error) {
 	if err := c.prerequisites(); err != nil {
 		return 1, err
 	}
-	args := []string{
-		"--mount", "--net", "--ipc", "--pid", "--uts", "--fork", "--kill-child", "--mount-proc", "--propagation", "private",
-		// Two commands, or the shell would replace itself by the first.
-		"sh", "-c", `"$@"; exit $?`, "sh",
+	if err := c.findRoot(); err != nil {
+		return 1, err
 	}
 	// If this program is killed the sandbox ends with it. The kernel watches the thread.
 	runtime.LockOSThread()
-	cmd := exec.Command("unshare", append(args, os.Args...)...)
+	cmd := exec.Command("unshare", append(namespaces(), os.Args...)...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	run := strconv.Itoa(os.Getpid())
 	cmd.Env = append(os.Environ(), insideEnv+"="+run)
@@ -123,6 +128,15 @@ func (c Config) enter() (int, error) {
 		return 1, fmt.Errorf("cannot make the namespaces: %w", err)
 	}
 	return 0, nil
+}
+
+// namespaces are the arguments by which unshare runs a program in a sandbox.
+func namespaces() []string {
+	return []string{
+		"--mount", "--net", "--ipc", "--pid", "--uts", "--fork", "--kill-child", "--mount-proc", "--propagation", "private",
+		// Two commands, or the shell would replace itself by the first.
+		"sh", "-c", `"$@"; exit $?`, "sh",
+	}
 }
 
 // prerequisites names everything that is missing, at once.
@@ -181,6 +195,13 @@ func Bin() (string, error) {
 }
 
 func (c Config) furnish() error {
+	install := c.install
+	if IsElsewhere() {
+		install = func() error { return nil } // done with the root
+		if err := c.changeRoot(); err != nil {
+			return err
+		}
+	}
 	for _, d := range append(c.Empty, Dir{Path: Work, Mode: 0o755}) {
 		if err := d.mount(); err != nil {
 			return err
@@ -189,7 +210,7 @@ func (c Config) furnish() error {
 	if out, err := exec.Command("ip", "link", "set", "lo", "up").CombinedOutput(); err != nil {
 		return fmt.Errorf("ip link set lo up: %w: %s", err, out)
 	}
-	if err := c.install(); err != nil {
+	if err := install(); err != nil {
 		return err
 	}
 	if c.Parallel > 0 {
@@ -228,7 +249,6 @@ func (c Config) install() error {
 	if err != nil {
 		return err
 	}
-	const stage = Work + "/stage"
 	// The programs were built before; here there is no network to fetch modules from.
 	steps := [][]string{{"make", "-s", "-C", root, "-o", "agents", "install", "DESTDIR=" + stage}}
 	if os.Getenv(BinEnv) != "" { // programs that were built elsewhere
@@ -243,6 +263,14 @@ func (c Config) install() error {
 	for _, step := range steps {
 		if out, err := exec.Command(step[0], step[1:]...).CombinedOutput(); err != nil {
 			return fmt.Errorf("%s: %w\n%s", strings.Join(step, " "), err, out)
+		}
+	}
+	for path, text := range c.Scripts {
+		if err := os.MkdirAll(filepath.Dir(stage+path), 0o755); err != nil {
+			return err
+		}
+		if err := os.WriteFile(stage+path, []byte(text), 0o755); err != nil {
+			return err
 		}
 	}
 	laid := map[string]bool{}
