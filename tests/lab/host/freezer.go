@@ -15,8 +15,8 @@ import (
 )
 
 // Freezer is a control group all processes of one node are in, so that they
-// can be stopped and killed as one. It uses the freezer of control groups v1
-// where that is mounted and v2 otherwise.
+// can be stopped and killed as one. It uses control groups v2 where they are
+// mounted, at their own place or beside v1, and else the freezer of v1.
 type Freezer struct {
 	dir string
 	v2  bool
@@ -28,21 +28,38 @@ func NewFreezer(name string) (*Freezer, error) {
 	if err != nil {
 		return nil, err
 	}
+	return f, f.create()
+}
+
+func (f *Freezer) create() error {
 	if err := os.MkdirAll(f.dir, 0o755); err != nil {
-		return nil, fmt.Errorf("cannot make control group: %w", err)
+		return fmt.Errorf("cannot make control group: %w", err)
 	}
-	return f, nil
+	return nil
 }
 
 func findFreezer(name string) (*Freezer, error) {
-	const v1, v2 = "/sys/fs/cgroup/freezer", "/sys/fs/cgroup"
-	if _, err := os.Stat(v1); err == nil {
-		return &Freezer{dir: filepath.Join(v1, name)}, nil
+	all := freezers(name)
+	if len(all) == 0 {
+		return nil, errors.New("no control group freezer: mount cgroup2 on /sys/fs/cgroup, or the v1 freezer on /sys/fs/cgroup/freezer")
 	}
-	if _, err := os.Stat(filepath.Join(v2, "cgroup.controllers")); err == nil {
-		return &Freezer{dir: filepath.Join(v2, name), v2: true}, nil
+	return all[0], nil
+}
+
+// freezers are the ways this machine has to freeze the group name, the best one
+// first. The freezer of v2 came with Linux 5.2.
+func freezers(name string) []*Freezer {
+	var all []*Freezer
+	for _, v2 := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/unified"} {
+		if _, err := os.Stat(filepath.Join(v2, "cgroup.controllers")); err == nil {
+			all = append(all, &Freezer{dir: filepath.Join(v2, name), v2: true})
+		}
 	}
-	return nil, errors.New("no control group freezer: mount cgroup2 or the v1 freezer on /sys/fs/cgroup")
+	const v1 = "/sys/fs/cgroup/freezer"
+	if _, err := os.Stat(filepath.Join(v1, "tasks")); err == nil {
+		all = append(all, &Freezer{dir: filepath.Join(v1, name)})
+	}
+	return all
 }
 
 // RemoveFreezers removes all empty control groups below name.
@@ -51,8 +68,12 @@ func RemoveFreezers(name string) error {
 	if err != nil {
 		return err
 	}
+	return f.remove()
+}
+
+func (f *Freezer) remove() error {
 	var dirs []string
-	err = filepath.WalkDir(f.dir, func(path string, d fs.DirEntry, err error) error {
+	err := filepath.WalkDir(f.dir, func(path string, d fs.DirEntry, err error) error {
 		if err == nil && d.IsDir() {
 			dirs = append(dirs, path)
 		}
