@@ -19,7 +19,7 @@ const (
 	Unknown Owner = iota // the cloud cannot be asked, or does not say
 	Nobody               // it is assigned to no interface
 	Mine                 // an interface of this machine holds it
-	Other                // an interface of another machine holds it
+	Other                // it is not ours: an interface of another machine holds it, as far as the cloud tells
 )
 
 // String is the answer as it is logged.
@@ -106,6 +106,7 @@ const (
 	Transient     Class = iota // try again: throttled, locked, unreachable, failed operation
 	Permission                 // an identity or right is missing
 	Configuration              // parameters or the cloud's resources do not fit together
+	Unclassified               // refused for a reason nobody here knows: neither worth repeating nor proven lasting
 )
 
 // Error is an error of a cloud with its class. Its text is one line that says what is wrong, on
