@@ -138,16 +138,13 @@ func (l Link) Down() string {
 	switch {
 	case l.Flags&LinkUp == 0:
 		return "set down"
-	case l.Oper == OperUp:
-		return ""
-	case l.Oper == OperUnknown:
-		// Only devices that never tell get here with a carrier; others have a state.
-		if l.Flags&LinkLower == 0 && !l.Loopback() {
-			return "no carrier"
-		}
-		return ""
+	case l.Oper != OperUp && l.Oper != OperUnknown:
+		return l.Oper.String()
+	case l.Flags&LinkLower == 0 && !l.Loopback():
+		// The carrier is known at once; the state follows it up to a second later.
+		return "no carrier"
 	}
-	return l.Oper.String()
+	return ""
 }
 
 // Forever is a lifetime without end.
