@@ -49,12 +49,14 @@ func newIDs(t *testing.T) ids {
 	return ids{c}
 }
 
-func (i ids) nic(name string) string  { return i.NetworkID(group, "networkInterfaces", name) }
-func (i ids) vnet() string            { return i.NetworkID(group, "virtualNetworks", "net") }
-func (i ids) subnet() string          { return i.vnet() + "/subnets/db" }
-func (i ids) asg(name string) string  { return i.NetworkID(group, "applicationSecurityGroups", name) }
-func (i ids) pip(name string) string  { return i.NetworkID(group, "publicIPAddresses", name) }
-func (i ids) pool(name string) string { return i.NetworkID(group, "loadBalancers", "lb") + "/backendAddressPools/" + name }
+func (i ids) nic(name string) string { return i.NetworkID(group, "networkInterfaces", name) }
+func (i ids) vnet() string           { return i.NetworkID(group, "virtualNetworks", "net") }
+func (i ids) subnet() string         { return i.vnet() + "/subnets/db" }
+func (i ids) asg(name string) string { return i.NetworkID(group, "applicationSecurityGroups", name) }
+func (i ids) pip(name string) string { return i.NetworkID(group, "publicIPAddresses", name) }
+func (i ids) pool(name string) string {
+	return i.NetworkID(group, "loadBalancers", "lb") + "/backendAddressPools/" + name
+}
 
 // documented is the role in docs/cloudip-azure.md.
 var documented = []string{
