@@ -1,6 +1,6 @@
 # pgrex: resource and fence agents for PostgreSQL under Pacemaker. `make help` lists what there is.
 
-VERSION ?= 0.1.0
+VERSION ?= $(shell sed -n 's/^Version: *//p' rpm/pgrex.spec)
 COMMIT  ?= $(shell git describe --always --dirty --abbrev=12 2>/dev/null || echo unknown)
 
 # Where Pacemaker looks for agents: $(OCF_ROOT)/resource.d/<provider>/<agent>.
@@ -24,7 +24,7 @@ FENCES := ipmi azure
 BEGAN := $(shell date +%s)
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build agents test test-full unit race contract bench-fence lab demo lint metadata install clean
+.PHONY: help deps build agents test test-full unit race contract bench-fence lab demo lint metadata install packages clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,7 +45,7 @@ test-full: deps build unit contract ## the same with every scenario of the lab, 
 	bin/lab suite --full
 
 unit: ## tests that need no root and no cluster (under a minute)
-	$(TEST) ./lib/... ./agents/... ./fence/... ./tests/fakes/... ./tests/layout/...
+	$(TEST) ./lib/... ./agents/... ./fence/... ./rpm/... ./tests/fakes/... ./tests/layout/...
 
 race: ## the same under the race detector (needs a C compiler)
 	CGO_ENABLED=1 $(GO) test -race -tags $(TAGS) $(TESTFLAGS) ./lib/... ./agents/... ./fence/...
@@ -65,17 +65,24 @@ demo: deps build ## watch a failover: a pair comes up, its primary is killed, th
 lint: ## vet, gofmt and the linters of .golangci.yml
 	tests/lint.sh
 
-metadata: ## regenerate metadata/, docs/*-parameters.md and the lists of linked packages
+metadata: ## regenerate metadata/ (with the manual pages), docs/*-parameters.md and the lists of linked packages
 	PGREX_UPDATE=1 $(TEST) -count=1 -run 'TestGenerated|TestLinkedPackages' ./agents/... ./fence/... ./tests/layout/...
 
 install: agents ## install the agents below $(DESTDIR)$(PREFIX)
 	$(foreach a,$(AGENTS),install -D -m 755 bin/$(a) $(DESTDIR)$(OCF_ROOT)/resource.d/pgrex/$(a) && )true
 	$(foreach f,$(FENCES),install -D -m 755 bin/fence_$(f) $(DESTDIR)$(PREFIX)/sbin/fence_$(f) && )true
+	install -d $(addprefix $(DESTDIR)$(PREFIX)/share/,pgrex/metadata man/man7 man/man8)
+	install -m 644 metadata/*.xml $(DESTDIR)$(PREFIX)/share/pgrex/metadata/
+	$(foreach a,$(AGENTS),gzip -9nc metadata/ocf_pgrex_$(a).7 >$(DESTDIR)$(PREFIX)/share/man/man7/ocf_pgrex_$(a).7.gz && )true
+	$(foreach f,$(FENCES),gzip -9nc metadata/fence_$(f).8 >$(DESTDIR)$(PREFIX)/share/man/man8/fence_$(f).8.gz && )true
 	install -D -m 644 LICENSE $(DESTDIR)$(PREFIX)/share/doc/pgrex/LICENSE
 	install -D -m 644 README.md $(DESTDIR)$(PREFIX)/share/doc/pgrex/README.md
 	install -d $(DESTDIR)$(PREFIX)/share/doc/pgrex/docs/examples
 	install -m 644 docs/*.md $(DESTDIR)$(PREFIX)/share/doc/pgrex/docs/
 	install -m 644 $(filter-out %.go,$(wildcard docs/examples/*)) $(DESTDIR)$(PREFIX)/share/doc/pgrex/docs/examples/
+
+packages: ## build the packages of the checked-out commit into dist/: rpm, and from them deb
+	VERSION=$(VERSION) rpm/build.sh dist
 
 clean: ## remove what was built
 	rm -rf bin dist

@@ -37,6 +37,8 @@ strace                                              strace                      
 mkfs.ext4                                           e2fsprogs                             e2fsprogs
 ps                                                  procps                                procps-ng
 +debootstrap                                        debootstrap                           debootstrap
++rpmbuild                                           rpm                                   rpm-build
++groff                                              groff-base                            groff-base
 /usr/lib/python3*/*-packages/configobj/__init__.py  python3-configobj                     python3-configobj
 /var/cache/pgrex/fence-agents/tests/fence_testing.py source:fence-agents                  source:fence-agents
 /usr/lib/*/faketime/libfaketime.so.1:/usr/lib64/faketime/libfaketime.so.1 libfaketime     libfaketime
