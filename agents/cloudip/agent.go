@@ -110,7 +110,7 @@ func cloudError(err error) error {
 	switch {
 	case errors.As(err, &own):
 		return err // of our own half, on its way through the provider
-	case !errors.As(err, &e), e.Class == cloud.Transient:
+	case !errors.As(err, &e), e.Class == cloud.Transient, e.Class == cloud.Unclassified:
 		return ocf.Errorf(ocf.ErrGeneric, "%w", err)
 	case e.Class == cloud.Permission:
 		return ocf.Errorf(ocf.ErrPerm, "%w", err)

@@ -28,7 +28,7 @@ the machine's network interface the holder of the address, in one step with taki
 and then adds it to the interface. On stop the address leaves the operating system first.
 
 The parameters are those of IPaddr2, so an existing resource moves over by a change of its provider and type.`,
-		Parameters: slices.Concat(addressParams(), announceParams(), checkParams(), cloudParams(), unsupportedParams()),
+		Parameters: slices.Concat(addressParams(), announceParams(), checkParams(), cloudParams(), azureParams(), unsupportedParams()),
 		Actions:    actions(),
 	}
 }

@@ -35,7 +35,7 @@ type providerKind struct {
 
 // providers are the clouds, in the order in which provider=auto tries them.
 func providers() []providerKind {
-	return []providerKind{}
+	return []providerKind{azureKind()}
 }
 
 // chooseProvider finds the cloud for the parameters of a call; nil means a LAN.

@@ -167,7 +167,7 @@ func (k *Kernel) SetUp(index int) error {
 	for i := range k.List {
 		if k.List[i].Index == index {
 			k.Calls = append(k.Calls, "up "+k.List[i].Name)
-			k.List[i].Flags |= netif.LinkUp
+			k.List[i].Flags |= netif.LinkUp | netif.LinkLower
 			k.List[i].Oper = netif.OperUp
 		}
 	}
