@@ -140,9 +140,7 @@ func TestGrantInterrupted(t *testing.T) {
 	n1.done("start")
 	n1.done("promote")
 	n2.done("start")
-	n1.eventually("n2 streams", func() bool {
-		return n1.sql("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'") == "1"
-	})
+	n1.eventually("n2 streams", func() bool { return n1.senders() == "1" })
 	base := n1.attribute("pgsql-record")
 	interrupted := func(n int, late bool) (whole bool) {
 		f.trouble = nil

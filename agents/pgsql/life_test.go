@@ -111,9 +111,7 @@ func TestLifeOfTwoNodes(t *testing.T) {
 	}
 	n1.done("promote")
 	n2.must(ocf.OK, "notify", "OCF_RESKEY_CRM_meta_notify_type", "post", "OCF_RESKEY_CRM_meta_notify_operation", "promote", "OCF_RESKEY_CRM_meta_notify_promote_uname", "n1")
-	n2.eventually("n2 streams", func() bool {
-		return n1.sql("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'") == "1"
-	})
+	n2.eventually("n2 streams", func() bool { return n1.senders() == "1" })
 	n1.must(ocf.RunningPromoted, "monitor", interval, "9000")
 	if n1.attribute("pgsql-status") != "PRI" || n2.attribute("pgsql-status") != "HS:sync" || n2.attribute("master-pgsql") != "100" || n2.attribute("pgsql-data-status") != "STREAMING|SYNC" {
 		t.Errorf("n1 %q, n2 %q %q %q", n1.attribute("pgsql-status"), n2.attribute("pgsql-status"), n2.attribute("master-pgsql"), n2.attribute("pgsql-data-status"))
@@ -176,7 +174,7 @@ func TestLifeOfTwoNodes(t *testing.T) {
 	f.mu.Unlock()
 	n2.done("start")
 	n2.eventually("n2 streams again", func() bool {
-		return n1.sql("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'") == "1"
+		return n1.senders() == "1"
 	})
 	n1.must(ocf.OK, "notify", "OCF_RESKEY_CRM_meta_notify_type", "post", "OCF_RESKEY_CRM_meta_notify_operation", "start", "OCF_RESKEY_CRM_meta_notify_start_uname", "n2")
 	if n2.attribute("pgsql-status") != "HS:sync" || n2.attribute("master-pgsql") != "100" {
@@ -246,7 +244,7 @@ func TestLifeOfThreeNodes(t *testing.T) {
 	n1.done("promote")
 	streaming := func(n int) func() bool {
 		return func() bool {
-			return n1.sql("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'") == strconv.Itoa(n)
+			return n1.senders() == strconv.Itoa(n)
 		}
 	}
 	state := func(s *site) string { return s.attribute("pgsql-status") + " " + s.attribute("master-pgsql") }
@@ -308,7 +306,7 @@ func TestExternalStandby(t *testing.T) {
 	n1.done("promote")
 	rows := func(n int) func() bool {
 		return func() bool {
-			return n1.sql("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'") == strconv.Itoa(n)
+			return n1.senders() == strconv.Itoa(n)
 		}
 	}
 	names := func() string { return n1.sql("SHOW synchronous_standby_names") }

@@ -10,23 +10,13 @@ import (
 // cannot see.
 func TestMonitorUser(t *testing.T) {
 	t.Parallel()
-	f := newFakeCluster("n1", "n1", "n2")
-	n1 := newSite(t, f, "n1", nil)
-	n2 := newSite(t, f, "n2", n1)
-	n2.follow(n1)
-	n1.done("start")
-	n2.done("start")
-	n1.must(ocf.OK, "monitor", interval, "9000")
-	n1.done("promote")
+	n1, n2 := newPair(t)
 	n1.sql("CREATE ROLE mon LOGIN; GRANT pg_monitor TO mon; CREATE ROLE blind LOGIN")
 	for _, s := range []*site{n1, n2} {
 		s.env["OCF_RESKEY_monitor_user"] = "mon"
 		s.env["OCF_RESKEY_replication_slot_name"] = "slot"
 	}
 	n1.must(ocf.RunningPromoted, "monitor", interval, "0")
-	n1.eventually("n2 streams", func() bool {
-		return n1.sql("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'") == "1"
-	})
 	n1.eventually("n2 knows the roles", func() bool { return n2.sql("SELECT count(*) FROM pg_roles WHERE rolname = 'blind'") == "1" })
 	_, _, log := n1.perform("monitor", interval, "9000")
 	if n2.attribute("pgsql-status") != "HS:sync" || n2.attribute("master-pgsql") != "100" {
@@ -48,7 +38,7 @@ func TestMonitorUser(t *testing.T) {
 
 	// The monitoring role promotes, too.
 	n1.crash()
-	f.happened("n1", "demote 0", "stop 0")
+	n1.f.happened("n1", "demote 0", "stop 0")
 	n2.done("promote")
 	if n2.attribute("pgsql-status") != "PRI" || n2.sql("SELECT count(*) FROM pg_replication_slots WHERE slot_name = 'slot_n1'") != "1" {
 		t.Errorf("n2 %q", n2.attribute("pgsql-status"))

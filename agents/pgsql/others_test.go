@@ -10,25 +10,6 @@ import (
 	"pgrex/lib/proc"
 )
 
-// newPair is a primary n1 and its standby n2, which streams.
-func newPair(t *testing.T) (n1, n2 *site) {
-	t.Helper()
-	f := newFakeCluster("n1", "n1", "n2")
-	n1 = newSite(t, f, "n1", nil)
-	n2 = newSite(t, f, "n2", n1)
-	n2.follow(n1)
-	n1.done("start")
-	n2.done("start")
-	n1.must(ocf.OK, "monitor", interval, "9000")
-	n1.done("promote")
-	n1.eventually("n2 streams", func() bool { return n1.senders() == "1" })
-	return n1, n2
-}
-
-func (s *site) senders() string {
-	return s.sql("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'")
-}
-
 // The connection of a standby that commits do not wait for is ended after each change of the
 // names, not at each proof.
 func TestOthersAreEndedOnce(t *testing.T) {

@@ -93,6 +93,26 @@ func newSite(t *testing.T, f *fakeCluster, node string, from *site) *site {
 	return s
 }
 
+// newPair is a primary n1 and its standby n2, which streams.
+func newPair(t *testing.T) (n1, n2 *site) {
+	t.Helper()
+	f := newFakeCluster("n1", "n1", "n2")
+	n1 = newSite(t, f, "n1", nil)
+	n2 = newSite(t, f, "n2", n1)
+	n2.follow(n1)
+	n1.done("start")
+	n2.done("start")
+	n1.must(ocf.OK, "monitor", interval, "9000")
+	n1.done("promote")
+	n1.eventually("n2 streams", func() bool { return n1.senders() == "1" })
+	return n1, n2
+}
+
+// senders is the number of standbys that stream from here.
+func (s *site) senders() string {
+	return s.sql("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'")
+}
+
 func (s *site) data() string { return s.dir + "/data" }
 
 func (s *site) configure(lines ...string) {

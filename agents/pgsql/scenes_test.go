@@ -500,24 +500,14 @@ func TestFrozenServer(t *testing.T) {
 // A returning primary whose WAL is part of the new primary's history: rejoin says what it may do.
 func TestRejoin(t *testing.T) {
 	t.Parallel()
-	f := newFakeCluster("n1", "n1", "n2")
-	n1 := newSite(t, f, "n1", nil)
-	n2 := newSite(t, f, "n2", n1)
-	n2.follow(n1)
-	n1.done("start")
-	n2.done("start")
-	n1.must(ocf.OK, "monitor", interval, "9000")
-	n1.done("promote")
-	n1.eventually("n2 streams", func() bool {
-		return n1.sql("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'") == "1"
-	})
+	n1, n2 := newPair(t)
 	n1.must(ocf.RunningPromoted, "monitor", interval, "9000")
 	n1.sql("CREATE TABLE public.kept AS SELECT 42 AS answer")
 	n1.eventually("n2 has all", func() bool {
 		return n1.sql("SELECT count(*) FROM pg_stat_replication WHERE flush_lsn >= pg_current_wal_insert_lsn()") == "1"
 	})
 	n1.crash()
-	f.happened("n1", "demote 0", "stop 0")
+	n1.f.happened("n1", "demote 0", "stop 0")
 	n1.follow(n2)
 	n2.done("promote")
 	says(t, n1.must(ocf.ErrGeneric, "start", "OCF_RESKEY_rejoin", "refuse"), "not started", "rejoin=refuse", "n2")
@@ -525,9 +515,7 @@ func TestRejoin(t *testing.T) {
 		t.Error("its files were made those of a standby")
 	}
 	n1.must(ocf.OK, "start", "OCF_RESKEY_rejoin", "follow")
-	n2.eventually("n1 follows", func() bool {
-		return n2.sql("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'") == "1"
-	})
+	n2.eventually("n1 follows", func() bool { return n2.senders() == "1" })
 	if n1.sql("SELECT answer FROM public.kept") != "42" {
 		t.Error("it lost something")
 	}
@@ -562,17 +550,7 @@ func TestStartingStandby(t *testing.T) {
 // comes back when that is mended.
 func TestCommitsDoNotWaitByDefault(t *testing.T) {
 	t.Parallel()
-	f := newFakeCluster("n1", "n1", "n2")
-	n1 := newSite(t, f, "n1", nil)
-	n2 := newSite(t, f, "n2", n1)
-	n2.follow(n1)
-	n1.done("start")
-	n2.done("start")
-	n1.must(ocf.OK, "monitor", interval, "9000")
-	n1.done("promote")
-	n1.eventually("n2 streams", func() bool {
-		return n1.sql("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'") == "1"
-	})
+	n1, n2 := newPair(t)
 	granted := func() bool {
 		n1.must(ocf.RunningPromoted, "monitor", interval, "9000")
 		return n2.attribute("master-pgsql") == "100" && parseRecord(t, n1.attribute("pgsql-record")).Entitles("n2")

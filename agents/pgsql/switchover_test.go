@@ -13,18 +13,8 @@ import (
 // it by itself.
 func TestSwitchover(t *testing.T) {
 	t.Parallel()
-	f := newFakeCluster("n1", "n1", "n2")
-	n1 := newSite(t, f, "n1", nil)
-	n2 := newSite(t, f, "n2", n1)
-	n2.follow(n1)
+	n1, n2 := newPair(t)
 	n1.env["OCF_RESKEY_stop_escalate"] = "0"
-	n1.done("start")
-	n2.done("start")
-	n1.must(ocf.OK, "monitor", interval, "9000")
-	n1.done("promote")
-	n1.eventually("n2 streams", func() bool {
-		return n1.sql("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'") == "1"
-	})
 	n1.must(ocf.RunningPromoted, "monitor", interval, "9000")
 	n1.sql("CREATE TABLE public.acknowledged (n int)")
 
@@ -62,7 +52,7 @@ func TestSwitchover(t *testing.T) {
 	}
 	n1.must(ocf.OK, "notify", "OCF_RESKEY_CRM_meta_notify_type", "post", "OCF_RESKEY_CRM_meta_notify_operation", "promote", "OCF_RESKEY_CRM_meta_notify_promote_uname", "n2")
 	n2.eventually("the old primary follows", func() bool {
-		return n2.sql("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'") == "1"
+		return n2.senders() == "1"
 	})
 	n2.must(ocf.RunningPromoted, "monitor", interval, "9000")
 	n1.must(ocf.OK, "monitor", interval, "9000")
