@@ -126,6 +126,8 @@ func TestLifeOfTwoNodes(t *testing.T) {
 		t.Errorf("slots: %s", n1.sql("SELECT slot_name || active FROM pg_replication_slots"))
 	}
 	n2.must(ocf.OK, "monitor", interval, "9000")
+	// The grant has reloaded n1's settings, and after a reload a monitor looks at everything once more.
+	n1.must(ocf.RunningPromoted, "monitor", interval, "9000")
 	before := len(f.commands())
 	n1.must(ocf.RunningPromoted, "monitor", interval, "9000")
 	n2.must(ocf.OK, "monitor", interval, "9000")
