@@ -25,7 +25,7 @@ const (
 )
 
 func TestMain(m *testing.M) {
-	os.Exit(sandbox.Main(m, sandbox.Config{Installed: []string{agent}, Furnish: leadToAzure}.ForFencer()))
+	os.Exit(sandbox.Main(m, sandbox.Config{Installed: []string{agent}, Release: sandbox.Debian13, Furnish: leadToAzure}.ForFencer()))
 }
 
 // leadToAzure makes names and addresses of Azure lead to this machine, for every
