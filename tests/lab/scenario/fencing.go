@@ -154,9 +154,7 @@ func fenceSecondLevel(ctx context.Context, r *Run) error {
 	if err := r.follow(ctx, v.From, fencePage, "second-level", settings); err != nil {
 		return err
 	}
-	err = r.Wait(ctx, "the second devices to run", 30*time.Second, func(v cluster.View) bool {
-		return device(v, "fence2-n1") == "fence_ipmi" && device(v, "fence2-n2") == "fence_ipmi"
-	})
+	err = r.Wait(ctx, "the second device to run", 30*time.Second, func(v cluster.View) bool { return device(v, "fence2") == "fence_ipmi" })
 	if err != nil {
 		return err
 	}
@@ -179,7 +177,7 @@ func fenceSecondLevel(ctx context.Context, r *Run) error {
 	if err != nil {
 		return err
 	}
-	second, err := r.fencedWith("fence2-"+was.primary, begin)
+	second, err := r.fencedWith("fence2", begin)
 	if err != nil {
 		return err
 	}
