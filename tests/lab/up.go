@@ -50,6 +50,7 @@ func buildFlags() []cli.Flag {
 		nameFlag(),
 		&cli.IntFlag{Name: "nodes", Value: 2, Usage: "2 to 5 nodes"},
 		&cli.StringFlag{Name: "disk", Value: "tmpfs", Usage: "tmpfs, or loop: a file system that loses what was not synced when the power goes"},
+		&cli.BoolFlag{Name: "second-bmc", Usage: "give each node another BMC, at 172.20.144.81 and on"},
 		&cli.StringFlag{Name: "agents", Value: "ours", Usage: "ours (ocf:pgrex:pgsql) or reference (ocf:heartbeat:pgsql)"},
 		&cli.StringFlag{Name: "bin", Usage: "directory of our built agents (default: where lab itself is)"},
 		&cli.StringFlag{Name: "root", Value: "/", Usage: "root file system under the nodes, for example a debootstrap"},
@@ -59,7 +60,7 @@ func buildFlags() []cli.Flag {
 
 func options(c *cli.Context) (cluster.Options, error) {
 	o := cluster.Options{
-		Plan:      site.Plan{Name: c.String("name"), Nodes: c.Int("nodes"), Lower: c.String("root")},
+		Plan:      site.Plan{Name: c.String("name"), Nodes: c.Int("nodes"), SecondBMC: c.Bool("second-bmc"), Lower: c.String("root")},
 		Bin:       c.String("bin"),
 		Variables: map[string]string{},
 		Progress:  func(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) },
