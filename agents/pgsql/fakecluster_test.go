@@ -10,6 +10,7 @@ import (
 	"sync"
 	"testing"
 
+	"pgrex/lib/crm"
 	"pgrex/lib/proc"
 )
 
@@ -380,8 +381,11 @@ func TestFakeCluster(t *testing.T) {
 	f := newFakeCluster("n1", "n1", "n2")
 	a, _ := newTestAgent(t, f, "monitor", nil)
 	ctx := t.Context()
+	set := func(l crm.Lifetime, node, name, value string) error {
+		return a.cluster.Apply(ctx, []crm.Write{{Lifetime: l, Node: node, Name: name, Value: value}})
+	}
 	for _, w := range [][2]string{{"master-pgsql", "-INFINITY"}, {"odd", `a <b> & "c" =d`}} {
-		if err := a.cluster.SetTransient(ctx, "n1", w[0], w[1]); err != nil {
+		if err := set(crm.Transient, "n1", w[0], w[1]); err != nil {
 			t.Fatal(err)
 		}
 		for _, owner := range []string{"n1", "n2"} {
@@ -391,10 +395,10 @@ func TestFakeCluster(t *testing.T) {
 			}
 		}
 	}
-	if err := a.cluster.SetForever(ctx, "n2", "pgsql-record", "x"); err != nil || f.record("n2", "n1")+f.record("n1", "n2") != "x" {
+	if err := set(crm.Forever, "n2", "pgsql-record", "x"); err != nil || f.record("n2", "n1")+f.record("n1", "n2") != "x" {
 		t.Errorf("forever: %v", err)
 	}
-	if err := a.cluster.SetTransient(ctx, "n9", "a", "b"); err == nil {
+	if err := set(crm.Transient, "n9", "a", "b"); err == nil {
 		t.Error("an unknown node is accepted")
 	}
 	if err := a.cluster.Refresh(ctx); err != nil {

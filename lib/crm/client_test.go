@@ -14,6 +14,14 @@ import (
 	"pgrex/lib/proc/proctest"
 )
 
+func set(l crm.Lifetime, node, name, value string) crm.Write {
+	return crm.Write{Node: node, Name: name, Value: value, Lifetime: l}
+}
+
+func unset(l crm.Lifetime, node, name string) crm.Write {
+	return crm.Write{Node: node, Name: name, Lifetime: l, Delete: true}
+}
+
 func TestLocalAndAt(t *testing.T) {
 	r := &proctest.Runner{}
 	r.On("cibadmin --query", proctest.Reply{Stdout: read(t, "lost")})
@@ -40,7 +48,7 @@ func TestErrors(t *testing.T) {
 	at := func(c *crm.Client) error { _, err := c.At(context.Background(), "node2"); return err }
 	name := func(c *crm.Client) error { _, err := c.Name(context.Background()); return err }
 	write := func(c *crm.Client) error {
-		return c.SetTransient(context.Background(), "node2", "a", "b")
+		return c.Apply(context.Background(), []crm.Write{set(crm.Transient, "node2", "a", "b")})
 	}
 	ended := func(f func(ctx context.Context, c *crm.Client) error) func(*crm.Client) error {
 		return func(c *crm.Client) error {
@@ -109,15 +117,15 @@ func TestWrites(t *testing.T) {
 	r.On("crm_attribute")
 	c := &crm.Client{Run: r}
 	ctx := context.Background()
-	for _, err := range []error{
-		c.SetTransient(ctx, "n", "pgsql-status", "HS:sync"),
-		c.DeleteTransient(ctx, "n", "a"),
-		c.SetForever(ctx, "n", "pgsql-data-status", "STREAMING|SYNC"),
-		c.DeleteForever(ctx, "n", "b"),
-		c.SetScore(ctx, "n", "pgsql:1", -crm.Infinity),
-		c.SetTransient(ctx, "n", "empty", ""),
+	for _, w := range []crm.Write{
+		set(crm.Transient, "n", "pgsql-status", "HS:sync"),
+		unset(crm.Transient, "n", "a"),
+		set(crm.Forever, "n", "pgsql-data-status", "STREAMING|SYNC"),
+		unset(crm.Forever, "n", "b"),
+		set(crm.Transient, "n", crm.ScoreAttr("pgsql:1"), "-INFINITY"),
+		set(crm.Transient, "n", "empty", ""),
 	} {
-		if err != nil {
+		if err := c.Apply(ctx, []crm.Write{w}); err != nil {
 			t.Error(err)
 		}
 	}
@@ -147,7 +155,7 @@ func TestApplyTriesAllAndTellsEachFailure(t *testing.T) {
 	c := &crm.Client{Run: r}
 	var writes []crm.Write
 	for _, node := range []string{"a", "b", "c"} {
-		writes = append(writes, crm.Set(crm.Transient, node, "x", "1"), crm.Set(crm.Forever, node, "x", "1"))
+		writes = append(writes, set(crm.Transient, node, "x", "1"), set(crm.Forever, node, "x", "1"))
 	}
 	err := c.Apply(context.Background(), writes)
 	if !errors.Is(err, crm.ErrTimeout) || !errors.Is(err, crm.ErrNotConnected) {
@@ -181,51 +189,9 @@ func TestApplyRunsSideBySide(t *testing.T) {
 	}})
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	err := (&crm.Client{Run: r}).Apply(ctx, []crm.Write{crm.Set(crm.Transient, "a", "x", "1"), crm.Set(crm.Transient, "b", "x", "1")})
+	err := (&crm.Client{Run: r}).Apply(ctx, []crm.Write{set(crm.Transient, "a", "x", "1"), set(crm.Transient, "b", "x", "1")})
 	if err != nil {
 		t.Error(err)
-	}
-}
-
-func TestConfirm(t *testing.T) {
-	before := read(t, "pair")
-	after := strings.Replace(before, `name="pgsql-status" value="HS:sync"`, `name="pgsql-status" value="HS:async"`, 1)
-	if before == after {
-		t.Fatal("the CIB lacks what is to be changed")
-	}
-	w := crm.Set(crm.Transient, "node2", "pgsql-status", "HS:async")
-
-	r := &proctest.Runner{}
-	r.On("cibadmin --query --node=node2", proctest.Reply{Stdout: before}, proctest.Reply{Stdout: before}, proctest.Reply{Stdout: after})
-	c := &crm.Client{Run: r, PeerTimeout: 50 * time.Millisecond}
-	if snap, err := c.Confirm(context.Background(), "node2", w); err != nil || len(r.Calls()) != 3 || !snap.Has(w) {
-		t.Errorf("error %v after %d looks", err, len(r.Calls()))
-	}
-
-	r = &proctest.Runner{}
-	r.On("cibadmin", proctest.Reply{Stdout: before})
-	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
-	defer cancel()
-	c.Run = r
-	var we *crm.WriteError
-	if _, err := c.Confirm(ctx, "node2", w); !errors.As(err, &we) || !errors.Is(err, context.DeadlineExceeded) || we.Write != w {
-		t.Errorf("never seen: %v", err)
-	}
-
-	r = &proctest.Runner{}
-	r.On("cibadmin", proctest.Reply{Stdout: before}, proctest.Reply{Hang: true})
-	c.Run = r
-	short, stop := context.WithTimeout(context.Background(), 40*time.Millisecond)
-	defer stop()
-	if _, err := c.Confirm(short, "node2", w); !errors.As(err, &we) || errors.Is(err, crm.ErrUnreachable) || !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("seen once, then out of time: %v", err)
-	}
-
-	r = &proctest.Runner{}
-	r.On("cibadmin", proctest.Reply{Hang: true})
-	c.Run = r
-	if _, err := c.Confirm(context.Background(), "node2", w); !errors.Is(err, crm.ErrUnreachable) {
-		t.Errorf("peer gone: %v", err)
 	}
 }
 

@@ -1,7 +1,6 @@
 package crm
 
 import (
-	"slices"
 	"strconv"
 	"strings"
 )
@@ -129,23 +128,6 @@ func (n Node) Score(resource string) (int, bool) {
 	return ParseScore(n.Transient[ScoreAttr(resource)])
 }
 
-// FailCount is the number of failures of the resource on the node that are
-// recorded, all operations together, at most Infinity. The counts are transient
-// attributes named fail-count-RESOURCE#OPERATION_INTERVAL.
-func (n Node) FailCount(resource string) int {
-	sum := 0
-	for name, value := range n.Transient {
-		rest, ok := strings.CutPrefix(name, "fail-count-"+resource)
-		if !ok || rest != "" && rest[0] != '#' && rest[0] != ':' {
-			continue
-		}
-		if count, ok := ParseScore(value); ok {
-			sum = min(sum+count, Infinity)
-		}
-	}
-	return sum
-}
-
 // ScoreAttr is the name of the attribute that holds a resource's promotion
 // score. An instance number is dropped, as for all anonymous clones.
 func ScoreAttr(resource string) string {
@@ -180,36 +162,6 @@ func (s Snapshot) Node(name string) (Node, bool) {
 		}
 	}
 	return Node{}, false
-}
-
-// Names are the names of all nodes, sorted.
-func (s Snapshot) Names() []string {
-	names := make([]string, 0, len(s.Nodes))
-	for name := range s.Nodes {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return names
-}
-
-// Promoted is the node on which the resource is promoted, empty if there is
-// none. A node that is online is preferred; one that was lost as primary counts
-// until it is fenced, since the cluster does not know better either.
-func (s Snapshot) Promoted(resource string) string {
-	lost := ""
-	for _, name := range s.Names() {
-		n := s.Nodes[name]
-		if n.Roles[resource] != Promoted {
-			continue
-		}
-		if n.Online {
-			return name
-		}
-		if lost == "" {
-			lost = name
-		}
-	}
-	return lost
 }
 
 // Has tells whether the snapshot shows what the write was to bring about. The

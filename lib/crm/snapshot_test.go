@@ -39,32 +39,31 @@ func TestStatesOfAPeer(t *testing.T) {
 		role                                    crm.Role
 		mayRun                                  bool
 		transient                               bool // has transient attributes
-		promoted                                string
 	}{
-		{cib: "pair", node: "node1", online: true, role: crm.Promoted, mayRun: true, transient: true, promoted: "node1"},
-		{cib: "pair", node: "node2", online: true, role: crm.Unpromoted, mayRun: true, transient: true, promoted: "node1"},
-		{cib: "standby", node: "node2", online: true, standby: true, role: crm.Stopped, transient: true, promoted: "node1"},
-		{cib: "lost", node: "node2", unclean: true, role: crm.Unpromoted, mayRun: true, promoted: "node1"},
-		{cib: "lost_other_side", node: "node1", unclean: true, role: crm.Promoted, mayRun: true, promoted: "node1"},
-		{cib: "lost_other_side", node: "node2", online: true, role: crm.Unpromoted, mayRun: true, transient: true, promoted: "node1"},
-		{cib: "fenced", node: "node2", down: true, role: crm.Unknown, promoted: "node1"},
-		{cib: "stopped", node: "node2", down: true, role: crm.Stopped, promoted: "node1"},
-		{cib: "unmanaged", node: "node2", down: true, role: crm.Unpromoted, mayRun: true, promoted: "node1"},
+		{cib: "pair", node: "node1", online: true, role: crm.Promoted, mayRun: true, transient: true},
+		{cib: "pair", node: "node2", online: true, role: crm.Unpromoted, mayRun: true, transient: true},
+		{cib: "standby", node: "node2", online: true, standby: true, role: crm.Stopped, transient: true},
+		{cib: "lost", node: "node2", unclean: true, role: crm.Unpromoted, mayRun: true},
+		{cib: "lost_other_side", node: "node1", unclean: true, role: crm.Promoted, mayRun: true},
+		{cib: "lost_other_side", node: "node2", online: true, role: crm.Unpromoted, mayRun: true, transient: true},
+		{cib: "fenced", node: "node2", down: true, role: crm.Unknown},
+		{cib: "stopped", node: "node2", down: true, role: crm.Stopped},
+		{cib: "unmanaged", node: "node2", down: true, role: crm.Unpromoted, mayRun: true},
 		{cib: "alone", node: "node1", online: true, role: crm.Unknown, transient: true},
 		{cib: "alone", node: "node2", role: crm.Unknown},
 		{cib: "confirmed", node: "node2", down: true, role: crm.Unknown},
-		{cib: "starting", node: "node2", pending: true, role: crm.Unknown, promoted: "node1"},
+		{cib: "starting", node: "node2", pending: true, role: crm.Unknown},
 	} {
 		t.Run(tt.cib+"/"+tt.node, func(t *testing.T) {
 			s := parse(t, read(t, tt.cib))
 			n, ok := s.Node(strings.ToUpper(tt.node))
 			if !ok || n.Name != tt.node {
-				t.Fatalf("node %q not found: %+v", tt.node, s.Names())
+				t.Fatalf("node %q not found: %+v", tt.node, s.Nodes)
 			}
-			got := []any{n.Online, n.Pending, n.Unclean, n.ProvenDown(), n.Standby, n.Roles["pgsql"], n.MayRun("pgsql"), len(n.Transient) > 0, s.Promoted("pgsql")}
-			want := []any{tt.online, tt.pending, tt.unclean, tt.down, tt.standby, tt.role, tt.mayRun, tt.transient, tt.promoted}
+			got := []any{n.Online, n.Pending, n.Unclean, n.ProvenDown(), n.Standby, n.Roles["pgsql"], n.MayRun("pgsql"), len(n.Transient) > 0}
+			want := []any{tt.online, tt.pending, tt.unclean, tt.down, tt.standby, tt.role, tt.mayRun, tt.transient}
 			if !reflect.DeepEqual(got, want) {
-				t.Errorf("online, pending, unclean, down, standby, role, may run, has attributes, promoted:\ngot  %v\nwant %v", got, want)
+				t.Errorf("online, pending, unclean, down, standby, role, may run, has attributes:\ngot  %v\nwant %v", got, want)
 			}
 		})
 	}
@@ -78,8 +77,8 @@ func TestPair(t *testing.T) {
 	if s.Version.AdminEpoch != 0 || s.Version.Epoch == 0 || s.Version.NumUpdates == 0 {
 		t.Errorf("version %+v", s.Version)
 	}
-	if got := strings.Join(s.Names(), " "); got != "node1 node2" {
-		t.Errorf("names %s", got)
+	if len(s.Nodes) != 2 {
+		t.Errorf("nodes %v", s.Nodes)
 	}
 	for _, tt := range []struct{ node, status, data string }{
 		{"node1", "PRI", "LATEST"},
@@ -101,23 +100,6 @@ func TestPair(t *testing.T) {
 	}
 	if _, ok := s.Node("node3"); ok {
 		t.Error("found a node that is not there")
-	}
-}
-
-func TestFailCount(t *testing.T) {
-	s := parse(t, read(t, "standby"))
-	n := s.Nodes["node2"]
-	if got := n.FailCount("pgsql"); got != 2 {
-		t.Errorf("fail count %d of %v", got, n.Transient)
-	}
-	n = crm.Node{Transient: map[string]string{
-		"fail-count-pg#monitor_5000": "2", "fail-count-pg#start_0": "INFINITY", "fail-count-pgsql#start_0": "3",
-		"fail-count-old": "4", "fail-count-old:0": "x", "last-failure-pg#start_0": "5",
-	}}
-	for resource, want := range map[string]int{"pg": crm.Infinity, "pgsql": 3, "old": 4, "none": 0} {
-		if got := n.FailCount(resource); got != want {
-			t.Errorf("%s: %d, want %d", resource, got, want)
-		}
 	}
 }
 
@@ -239,34 +221,21 @@ func TestRoleFromHistory(t *testing.T) {
 	}
 }
 
-func TestPromotedPrefersTheLiving(t *testing.T) {
-	state := func(id, name, flags string) string {
-		return `<node_state id="` + id + `" uname="` + name + `" ` + flags + `><lrm><lrm_resources><lrm_resource id="pg"><lrm_rsc_op operation="promote" call-id="1" rc-code="0" op-status="0"/></lrm_resource></lrm_resources></lrm></node_state>`
-	}
-	lost := state("1", "a", `in_ccm="false" crmd="offline" join="down" expected="member"`)
-	alive := state("2", "b", `in_ccm="true" crmd="online" join="member" expected="member"`)
-	for text, want := range map[string]string{lost: "a", lost + alive: "b", "": ""} {
-		if got := parse(t, cib("", "", text)).Promoted("pg"); got != want {
-			t.Errorf("got %q, want %q", got, want)
-		}
-	}
-}
-
 func TestHas(t *testing.T) {
 	s := parse(t, read(t, "pair"))
 	for _, tt := range []struct {
 		w    crm.Write
 		want bool
 	}{
-		{crm.Set(crm.Transient, "NODE1", "pgsql-status", "PRI"), true},
-		{crm.Set(crm.Transient, "node1", "pgsql-status", "pri"), false},
-		{crm.Set(crm.Forever, "node1", "pgsql-status", "PRI"), false},
-		{crm.Set(crm.Forever, "node1", "pgsql-data-status", "LATEST"), true},
-		{crm.Set(crm.Transient, "node1", "absent", ""), false},
-		{crm.Delete(crm.Transient, "node1", "pgsql-status"), false},
-		{crm.Delete(crm.Forever, "node1", "pgsql-status"), true},
-		{crm.Delete(crm.Forever, "node3", "pgsql-status"), false},
-		{crm.SetScore("node1", "pgsql", 77), true},
+		{set(crm.Transient, "NODE1", "pgsql-status", "PRI"), true},
+		{set(crm.Transient, "node1", "pgsql-status", "pri"), false},
+		{set(crm.Forever, "node1", "pgsql-status", "PRI"), false},
+		{set(crm.Forever, "node1", "pgsql-data-status", "LATEST"), true},
+		{set(crm.Transient, "node1", "absent", ""), false},
+		{unset(crm.Transient, "node1", "pgsql-status"), false},
+		{unset(crm.Forever, "node1", "pgsql-status"), true},
+		{unset(crm.Forever, "node3", "pgsql-status"), false},
+		{set(crm.Transient, "node1", crm.ScoreAttr("pgsql"), "77"), true},
 	} {
 		if got := s.Has(tt.w); got != tt.want {
 			t.Errorf("%+v: %v", tt.w, got)
@@ -283,11 +252,6 @@ func TestScores(t *testing.T) {
 	for _, text := range []string{"", "x", "1.5", "INF"} {
 		if _, ok := crm.ParseScore(text); ok {
 			t.Errorf("%q is a score", text)
-		}
-	}
-	for score, want := range map[int]string{-2000000: "-INFINITY", -crm.Infinity: "-INFINITY", 0: "0", 100: "100", crm.Infinity: "INFINITY"} {
-		if got := crm.FormatScore(score); got != want {
-			t.Errorf("%d: %q", score, got)
 		}
 	}
 	if got := crm.ScoreAttr("pgsql:1"); got != "master-pgsql" {

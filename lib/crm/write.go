@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
-	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -66,32 +64,6 @@ func (e *WriteError) Error() string {
 // Unwrap gives the cause.
 func (e *WriteError) Unwrap() error { return e.Err }
 
-// Set makes the write of an attribute.
-func Set(l Lifetime, node, name, value string) Write {
-	return Write{Node: node, Name: name, Value: value, Lifetime: l}
-}
-
-// Delete makes the removal of an attribute.
-func Delete(l Lifetime, node, name string) Write {
-	return Write{Node: node, Name: name, Lifetime: l, Delete: true}
-}
-
-// SetScore makes the write of a resource's promotion score.
-func SetScore(node, resource string, score int) Write {
-	return Set(Transient, node, ScoreAttr(resource), FormatScore(score))
-}
-
-// FormatScore writes a score as Pacemaker does.
-func FormatScore(score int) string {
-	switch {
-	case score >= Infinity:
-		return "INFINITY"
-	case score <= -Infinity:
-		return "-INFINITY"
-	}
-	return strconv.Itoa(score)
-}
-
 // parallel bounds how many writes run side by side: one is 15 ms of which most
 // is the tool's own start.
 const parallel = 4
@@ -146,31 +118,6 @@ func (c *Client) write(ctx context.Context, w Write) error {
 	return nil
 }
 
-// SetTransient sets a transient attribute. See Apply.
-func (c *Client) SetTransient(ctx context.Context, node, name, value string) error {
-	return c.write(ctx, Set(Transient, node, name, value))
-}
-
-// DeleteTransient removes a transient attribute. See Apply.
-func (c *Client) DeleteTransient(ctx context.Context, node, name string) error {
-	return c.write(ctx, Delete(Transient, node, name))
-}
-
-// SetForever sets a forever attribute. See Apply.
-func (c *Client) SetForever(ctx context.Context, node, name, value string) error {
-	return c.write(ctx, Set(Forever, node, name, value))
-}
-
-// DeleteForever removes a forever attribute. See Apply.
-func (c *Client) DeleteForever(ctx context.Context, node, name string) error {
-	return c.write(ctx, Delete(Forever, node, name))
-}
-
-// SetScore sets a resource's promotion score on a node. See Apply.
-func (c *Client) SetScore(ctx context.Context, node, resource string, score int) error {
-	return c.write(ctx, SetScore(node, resource, score))
-}
-
 // Refresh makes this node's attribute manager write everything it has to the
 // CIB again. That brings back what a restarted controller erased there, which
 // writing the same values again does not.
@@ -179,48 +126,4 @@ func (c *Client) Refresh(ctx context.Context) error {
 		return fmt.Errorf("refresh the attributes in the CIB: %w", err)
 	}
 	return nil
-}
-
-// confirmEvery is the pause between two looks of Confirm.
-const confirmEvery = 20 * time.Millisecond
-
-// Confirm waits until a node's own copy shows all the writes, reading it from
-// that node; ctx bounds the wait. It is the proof that a right was withdrawn
-// where it would be used. The error wraps ErrUnreachable if the node does not
-// answer, and ctx's if it answers something else until the end. The snapshot is
-// the last one read.
-func (c *Client) Confirm(ctx context.Context, node string, writes ...Write) (Snapshot, error) {
-	tick := time.NewTicker(confirmEvery)
-	defer tick.Stop()
-	var snap Snapshot
-	var missing *Write
-	unseen := func() error {
-		return &WriteError{Write: *missing, Err: fmt.Errorf("not seen in the copy of node %s: %w", node, ctx.Err())}
-	}
-	for {
-		next, err := c.At(ctx, node)
-		if err != nil {
-			// The end of our own time says nothing about a node that has
-			// answered before.
-			if missing != nil && ctx.Err() != nil {
-				return snap, unseen()
-			}
-			return snap, err
-		}
-		snap, missing = next, nil
-		for i := range writes {
-			if !snap.Has(writes[i]) {
-				missing = &writes[i]
-				break
-			}
-		}
-		if missing == nil {
-			return snap, nil
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return snap, unseen()
-		}
-	}
 }

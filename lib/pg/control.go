@@ -67,10 +67,6 @@ type ControlData struct {
 	WALSegSize          uint32 // bytes
 }
 
-// CanRewind says whether pg_rewind would accept the cluster: it needs data
-// checksums or wal_log_hints.
-func (c ControlData) CanRewind() bool { return c.DataChecksums || c.WALLogHints }
-
 // NewestTimeline is the newest timeline the control data knows of: a promotion
 // writes it to MinRecoveryTimeline first, a checkpoint to Timeline later.
 func (c ControlData) NewestTimeline() Timeline { return max(c.Timeline, c.MinRecoveryTimeline) }

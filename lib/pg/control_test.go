@@ -111,7 +111,7 @@ func TestControlLive(t *testing.T) {
 		t.Errorf("initdb: %v", c)
 	}
 	startServer(t, primary)
-	if c := check(primary, "in-production"); c.State != StateInProduction || !c.CanRewind() || c.Timeline != 1 {
+	if c := check(primary, "in-production"); c.State != StateInProduction || c.Timeline != 1 {
 		t.Errorf("primary: %v", c)
 	}
 	standby := newStandby(t, primary, "n2")

@@ -3,7 +3,6 @@ package pg
 import (
 	"context"
 	"errors"
-	"io"
 	"io/fs"
 	"net"
 	"syscall"
@@ -53,16 +52,3 @@ func IsTimeout(err error) bool {
 
 // IsDenied says that the role may not do or see something (42501).
 func IsDenied(err error) bool { return sqlState(err) == "42501" }
-
-// IsGone says that the server ended the session (57P01, 57P02) or the
-// connection broke: ask again on a new one.
-func IsGone(err error) bool {
-	switch sqlState(err) {
-	case "57P01", "57P02":
-		return true
-	case "":
-		var op *net.OpError
-		return err != nil && !IsTimeout(err) && (errors.As(err, &op) || pgconn.SafeToRetry(err) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF))
-	}
-	return false
-}

@@ -41,16 +41,6 @@ func (h History) Left(tli Timeline) (end LSN, ok bool) {
 	return 0, false
 }
 
-// Contains says whether a log that ends at p is a beginning of this timeline,
-// so that a server at p can follow it without losing or contradicting anything.
-func (h History) Contains(p Position) bool {
-	if p.Timeline == h.Timeline {
-		return true
-	}
-	end, ok := h.Left(p.Timeline)
-	return ok && p.LSN <= end
-}
-
 // TimelineOf is the timeline on which the byte at lsn was written.
 func (h History) TimelineOf(lsn LSN) Timeline {
 	for _, e := range h.Ancestors {

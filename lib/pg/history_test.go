@@ -19,19 +19,9 @@ func TestParseHistory(t *testing.T) {
 	if !reflect.DeepEqual(h, want) {
 		t.Fatalf("%+v", h)
 	}
-	for _, tt := range []struct {
-		p    Position
-		want bool
-	}{
-		{Position{1, 0x3000060}, true},
-		{Position{1, 0x3000061}, false},
-		{Position{2, 0x4000000}, true},
-		{Position{2, 0x5000001}, false},
-		{Position{3, 0x9000000}, true},
-		{Position{4, 0}, false},
-	} {
-		if got := h.Contains(tt.p); got != tt.want {
-			t.Errorf("Contains(%v) = %v", tt.p, got)
+	for tli, want := range map[Timeline]LSN{1: 0x3000060, 2: 0x5000000, 3: 0, 4: 0} {
+		if got, ok := h.Left(tli); got != want || ok != (want != 0) {
+			t.Errorf("Left(%d) = %s, %v", tli, got, ok)
 		}
 	}
 	for lsn, want := range map[LSN]Timeline{0: 1, 0x300005F: 1, 0x3000060: 2, 0x4FFFFFF: 2, 0x5000000: 3} {
@@ -47,7 +37,7 @@ func TestParseHistory(t *testing.T) {
 // A recovery that stops before the fork of its target keeps nothing behind it.
 func TestParseHistoryEndsShrink(t *testing.T) {
 	h, err := ParseHistory(3, []byte("1 0/5000000 x\n2 0/4000000 y\n"))
-	if err != nil || h.Contains(Position{1, 0x4500000}) || !h.Contains(Position{1, 0x4000000}) {
+	if err != nil || len(h.Ancestors) != 2 || h.Ancestors[0].End != 0x4000000 {
 		t.Errorf("%+v, %v", h, err)
 	}
 }
@@ -92,8 +82,8 @@ func FuzzParseHistory(f *testing.F) {
 			if e.Timeline <= last.Timeline || e.End < last.End || e.Timeline >= h.Timeline {
 				t.Fatalf("%+v", h)
 			}
-			if !h.Contains(Position{e.Timeline, e.End}) {
-				t.Fatalf("%+v does not contain its own %+v", h, e)
+			if end, ok := h.Left(e.Timeline); !ok || end != e.End {
+				t.Fatalf("%+v: left %d at %s", h, e.Timeline, end)
 			}
 			last = e
 		}

@@ -30,15 +30,6 @@ func ParseLSN(s string) (LSN, error) {
 	return LSN(h<<32 | l), nil
 }
 
-// ParseHexLSN reads the form of Hex: exactly sixteen hexadecimal digits.
-func ParseHexLSN(s string) (LSN, error) {
-	if len(s) != 16 || !isHex(s, 16) {
-		return 0, fmt.Errorf("%w: %q", ErrBadLSN, s)
-	}
-	v, _ := strconv.ParseUint(s, 16, 64)
-	return LSN(v), nil
-}
-
 // isHex says whether s is one to max hexadecimal digits. strconv alone would
 // also take signs and underscores.
 func isHex(s string, max int) bool {

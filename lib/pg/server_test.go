@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -260,9 +259,6 @@ func TestStartFails(t *testing.T) {
 		if !errors.Is(err, ErrStartFailed) {
 			t.Errorf("start: %v", err)
 		}
-		if why := s.Diagnose(testContext(t)); !strings.Contains(why, "configuration file") {
-			t.Errorf("diagnosis: %q", why)
-		}
 	})
 	t.Run("no programs", func(t *testing.T) {
 		s := newServer(t)
@@ -275,12 +271,6 @@ func TestStartFails(t *testing.T) {
 		s := &Server{Data: "/nonexistent/data"}
 		if err := s.Start(testContext(t)); !errors.Is(err, ErrNoData) {
 			t.Errorf("start: %v", err)
-		}
-	})
-	t.Run("wrong data_directory", func(t *testing.T) {
-		s := newServer(t, "data_directory = '/nonexistent'")
-		if why := s.Diagnose(testContext(t)); !strings.Contains(why, "data_directory") {
-			t.Errorf("diagnosis: %q", why)
 		}
 	})
 }

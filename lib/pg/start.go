@@ -165,29 +165,6 @@ func (s *Server) WaitReady(ctx context.Context) error {
 	})
 }
 
-// Diagnose asks the server's own executable what it has against its
-// configuration. Empty means nothing that shows without starting.
-func (s *Server) Diagnose(ctx context.Context) string {
-	bin, err := s.BinDir()
-	if err != nil {
-		return err.Error()
-	}
-	res, err := s.runner().Run(ctx, proc.Cmd{
-		Path: filepath.Join(bin, "postgres"), Dir: s.Data, User: s.user(),
-		Args: []string{"-D", s.Data, "-c", "config_file=" + s.ConfigFile(), "-C", "data_directory"},
-	})
-	switch {
-	case err != nil:
-		return err.Error()
-	case res.ExitCode != 0:
-		return res.Message()
-	}
-	if said := strings.TrimSpace(string(res.Stdout)); said != "" && !s.dataDir().named(said) {
-		return fmt.Sprintf("%s sets data_directory to %s, not %s", s.ConfigFile(), said, s.Data)
-	}
-	return ""
-}
-
 // shellQuote makes one word of s for a POSIX shell.
 func shellQuote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
 
