@@ -161,7 +161,7 @@ func (a *agent) add(addr netif.Address) error {
 		return a.mend(addr)
 	}
 	if err != nil {
-		return osError(err, "interface %s", a.conf.where())
+		return osError(err, "%s", a.conf.where())
 	}
 	a.log.Info(fmt.Sprintf("added %s", addr.Prefix))
 	return nil

@@ -35,9 +35,13 @@ func (s *socket) execute(what netlink.HeaderType, flags netlink.HeaderFlags, bod
 	if err := s.conn.SetDeadline(time.Now().Add(patience)); err != nil {
 		return nil, err
 	}
-	return s.conn.Execute(netlink.Message{
+	msgs, err := s.conn.Execute(netlink.Message{
 		Header: netlink.Header{Type: what, Flags: netlink.Request | flags}, Data: body,
 	})
+	if e := (*netlink.OpError)(nil); errors.As(err, &e) && e.Err != nil {
+		err = e.Err // its own words are about sockets
+	}
+	return msgs, err
 }
 
 // dumpAttempts is how often a listing is asked for that changed while it was being read. Each

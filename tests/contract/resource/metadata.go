@@ -70,7 +70,7 @@ func (a Agent) CheckMetadata(t *testing.T, parameters, actions int) {
 			t.Errorf("no meta-data for the user nobody: %.200s", out)
 		}
 	})
-	t.Run("pcs", func(t *testing.T) { a.shown(t, d, "pcs", "resource", "describe", a.standard()) })
+	t.Run("pcs", func(t *testing.T) { a.shown(t, d, "pcs", "resource", "describe", "--full", a.standard()) })
 	t.Run("crmsh", func(t *testing.T) { a.shown(t, d, "crm", "ra", "info", a.standard()) })
 	t.Run("Pacemaker", func(t *testing.T) {
 		out := sandbox.Command(t, "crm_resource", "--show-metadata", a.standard())
