@@ -39,8 +39,14 @@ type Fault struct {
 	Header     map[string]string
 	// Body, if not nil, is sent as it stands (with status 200 if none is set).
 	Body *string
-	// Operation tells how the operation that the request begins will end.
+	// Operation tells how the operation that the request begins will end. Without
+	// anything else the fault is not used up by requests that begin none.
 	Operation *OperationFault
+}
+
+// onlyOperation says that the fault does nothing to the request itself.
+func (f *Fault) onlyOperation() bool {
+	return f.Operation != nil && f.Status == 0 && f.Body == nil && !f.Hang && !f.Drop
 }
 
 // OperationFault is how an accepted operation goes wrong.
@@ -114,4 +120,15 @@ func (c *Cloud) fault(service string, r *http.Request) *Fault {
 		}
 	}
 	return nil
+}
+
+// giveBack takes a fault as unused.
+func (c *Cloud) giveBack(f *Fault) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, s := range c.faults {
+		if &s.Fault == f {
+			s.seen--
+		}
+	}
 }

@@ -70,6 +70,10 @@ func (c *Cloud) serve(w http.ResponseWriter, r *http.Request, service string, wo
 	entry := c.note(service, r, noted)
 	fault := c.fault(service, r)
 	a := c.answer(r, body, service, fault, work)
+	if fault != nil && fault.onlyOperation() && a.header.Get("Azure-AsyncOperation") == "" {
+		c.giveBack(fault) // it was refused, so there is no operation to spoil
+		fault = nil
+	}
 	c.amend(entry, func(q *Request) {
 		q.Principal, q.Right, q.Fault = a.principal, a.right, fault != nil
 	})

@@ -72,6 +72,7 @@ func (n *node) start(ctx context.Context) error {
 		return err
 	}
 	if err := errors.Join(os.MkdirAll(filepath.Join(n.run, "resource-agents"), 0o755),
+		os.WriteFile(filepath.Join(n.run, "ca.pem"), n.w.CA(), 0o644),
 		n.w.sw.Plug(ctx, n.name, n.number, ns.Path(), azure.LANs()...)); err != nil {
 		return err
 	}
@@ -194,7 +195,7 @@ func (n *node) begin(path, action string, within time.Duration, params ...string
 	c.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	c.cmd.Stdout, c.cmd.Stderr = &c.output, &c.output
 	c.cmd.Env = []string{
-		"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8", "HOME=/root", "SSL_CERT_FILE=" + n.w.ca(),
+		"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8", "HOME=/root", "SSL_CERT_FILE=/run/ca.pem",
 		"OCF_ROOT=/usr/lib/ocf", "OCF_RA_VERSION_MAJOR=1", "OCF_RA_VERSION_MINOR=1", "OCF_RESOURCE_INSTANCE=vip",
 		"OCF_RESOURCE_PROVIDER=pgrex", "OCF_RESOURCE_TYPE=cloudip", "HA_RSCTMP=/run/resource-agents", "OCF_CHECK_LEVEL=0",
 		fmt.Sprintf("OCF_RESKEY_CRM_meta_timeout=%d", within.Milliseconds()),

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -91,9 +90,6 @@ func begin(t *testing.T, edit func(*fake.Config)) *world {
 			t.Error(err)
 		}
 	})
-	if err := os.WriteFile(w.ca(), w.CA(), 0o644); err != nil {
-		t.Fatal(err)
-	}
 	for i, name := range []string{"n1", "n2"} {
 		w.nodes[name] = &node{name: name, number: i + 1, w: w}
 		w.nodes[name].boot()
@@ -101,8 +97,6 @@ func begin(t *testing.T, edit func(*fake.Config)) *world {
 	w.plugClient(ctx)
 	return w
 }
-
-func (w *world) ca() string { return filepath.Join(w.dir, "ca.pem") }
 
 func (w *world) plugClient(ctx context.Context) {
 	w.t.Helper()
