@@ -82,8 +82,7 @@ const (
 type Client struct {
 	// Run runs the tools.
 	Run proc.Runner
-	// PeerTimeout bounds At and each question of Confirm; 0 means
-	// DefaultPeerTimeout.
+	// PeerTimeout bounds At; 0 means DefaultPeerTimeout.
 	PeerTimeout time.Duration
 	// Proc is where processes are looked up; empty means /proc.
 	Proc string

@@ -13,6 +13,8 @@ import (
 	"github.com/bougou/go-ipmi/pkg/client"
 	"github.com/bougou/go-ipmi/pkg/command/app"
 	"github.com/bougou/go-ipmi/pkg/types"
+
+	"pgrex/lib/life"
 )
 
 // way is how a session is opened.
@@ -64,7 +66,7 @@ func (b *BMC) connect(ctx context.Context) (*session, error) {
 		}
 		quiet := time.Since(*b.heard.Load()) >= silence
 		refused := kind != Silent && time.Since(began) >= silence
-		if quiet || refused || wait(ctx, pause) != nil {
+		if quiet || refused || life.Pause(ctx, pause) != nil {
 			break
 		}
 	}
@@ -362,17 +364,6 @@ func (b *BMC) refused(err error, code uint8) *Error {
 func over(ctx context.Context) bool {
 	deadline, ok := ctx.Deadline()
 	return ctx.Err() != nil || ok && time.Until(deadline) <= 0
-}
-
-func wait(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-t.C:
-		return nil
-	}
 }
 
 // usable reports whether a session can go on after an error: the BMC has answered, so it lives.

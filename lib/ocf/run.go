@@ -7,17 +7,15 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/urfave/cli/v2"
 
 	"pgrex/lib/journal"
+	"pgrex/lib/life"
 	"pgrex/lib/meta"
 )
 
@@ -48,17 +46,7 @@ var errStopped = errors.New("the resource manager told the agent to stop")
 
 // Main runs the agent as a program and ends the process.
 func Main(a Agent) {
-	ctx, cancel := context.WithCancelCause(context.Background())
-	term := make(chan os.Signal, 1)
-	signal.Notify(term, syscall.SIGTERM, syscall.SIGINT)
-	go func() {
-		<-term
-		cancel(errStopped)
-	}()
-	// If Pacemaker dies under a running action, the next log line to its pipe must not kill the
-	// action half-way. A handler, not "ignore": children would inherit that.
-	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
-	code := a.Run(ctx, Process{
+	code := a.Run(life.UntilTold(errStopped), Process{
 		Args: os.Args[1:], LookupEnv: os.LookupEnv, Stdout: os.Stdout, Stderr: os.Stderr,
 		PID: os.Getpid(), Now: time.Now, Syslog: "/dev/log",
 	})
@@ -239,7 +227,7 @@ func await(ctx context.Context, h func(context.Context, *Call) error, call *Call
 	go func() {
 		defer func() {
 			if v := recover(); v != nil {
-				done <- Errorf(ErrGeneric, "defect in the agent: %v at %s; please report it", v, panicSite())
+				done <- Errorf(ErrGeneric, "defect in the agent: %v at %s; please report it", v, life.PanicSite())
 			}
 		}()
 		done <- h(ctx, call)
@@ -256,20 +244,5 @@ func await(ctx context.Context, h func(context.Context, *Call) error, call *Call
 		return err
 	case <-grace.C:
 		return context.Cause(ctx)
-	}
-}
-
-// panicSite names the function and line that panicked; it is called from the deferred function.
-func panicSite() string {
-	pcs := make([]uintptr, 32)
-	frames := runtime.CallersFrames(pcs[:runtime.Callers(3, pcs)])
-	for {
-		f, more := frames.Next()
-		if !strings.HasPrefix(f.Function, "runtime.") {
-			return fmt.Sprintf("%s:%d", f.Function, f.Line)
-		}
-		if !more {
-			return "an unknown place"
-		}
 	}
 }

@@ -21,12 +21,7 @@ func (a Agent) parameters() []Parameter {
 		}
 	}
 	all = append(all, own...)
-	for _, p := range timeParameters() {
-		if !has(p.Name) {
-			all = append(all, p)
-		}
-	}
-	for _, p := range reportParameters() {
+	for _, p := range slices.Concat(timeParameters(), reportParameters()) {
 		if !has(p.Name) {
 			all = append(all, p)
 		}

@@ -7,14 +7,13 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"runtime/debug"
 	"strings"
-	"syscall"
 	"time"
 
 	"pgrex/lib/journal"
+	"pgrex/lib/life"
 	"pgrex/lib/meta"
 	"pgrex/lib/proc"
 )
@@ -50,17 +49,7 @@ var errStopped = errors.New("the agent was told to stop by a signal; nothing is 
 // Main runs the agent as a program and ends the process.
 func Main(a Agent) {
 	neverPass()
-	ctx, cancel := context.WithCancelCause(context.Background())
-	term := make(chan os.Signal, 1)
-	signal.Notify(term, syscall.SIGTERM, syscall.SIGINT)
-	go func() {
-		<-term
-		cancel(errStopped)
-	}()
-	// If Pacemaker dies under a running action, the next line to its pipe must not kill the action
-	// half-way. A handler, not "ignore": children would inherit that.
-	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
-	os.Exit(a.Run(ctx, Process{
+	os.Exit(a.Run(life.UntilTold(errStopped), Process{
 		Program: filepath.Base(os.Args[0]), Args: os.Args[1:], LookupEnv: os.LookupEnv,
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 		PID: os.Getpid(), Now: time.Now, Syslog: "/dev/log", Runner: proc.OS{},
@@ -159,7 +148,7 @@ func (a Agent) carryOut(ctx context.Context, c *Call, p Process, j *journal.Jour
 	defer func() {
 		if v := recover(); v != nil {
 			c.Log.Debug(string(debug.Stack()))
-			err = Errorf(Generic, "defect in the agent: %v at %s; please report it", v, panicSite())
+			err = Errorf(Generic, "defect in the agent: %v at %s; please report it", v, life.PanicSite())
 		}
 	}()
 	if err := a.check(c); err != nil {
@@ -180,7 +169,7 @@ func (a Agent) carryOut(ctx context.Context, c *Call, p Process, j *journal.Jour
 		_, _ = fmt.Fprintln(p.Stdout, "NOTICE: List option is not working on this device yet")
 		return 0, nil
 	case c.Action == "off" || c.Action == "reboot":
-		if err := rest(ctx, c.Values.Duration("delay")); err != nil {
+		if err := life.Pause(ctx, c.Values.Duration("delay")); err != nil {
 			return 0, context.Cause(ctx)
 		}
 	}

@@ -1,10 +1,7 @@
 package stonith
 
 import (
-	"fmt"
-	"runtime"
 	"runtime/debug"
-	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -15,19 +12,4 @@ import (
 func neverPass() {
 	debug.SetTraceback("crash")
 	_ = unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{})
-}
-
-// panicSite names the function and line that panicked; it is called from the deferred function.
-func panicSite() string {
-	pcs := make([]uintptr, 32)
-	frames := runtime.CallersFrames(pcs[:runtime.Callers(3, pcs)])
-	for {
-		f, more := frames.Next()
-		if !strings.HasPrefix(f.Function, "runtime.") {
-			return fmt.Sprintf("%s:%d", f.Function, f.Line)
-		}
-		if !more {
-			return "an unknown place"
-		}
-	}
 }
