@@ -2,6 +2,7 @@ package azure
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -65,7 +66,12 @@ func (c *Client) Explain(ctx context.Context, err error, s Subject) *Error {
 		return nil
 	}
 	if ctx.Err() != nil {
-		return wrong(Ended, ctx.Err(), "%s: the action ended before there was an answer", s.What)
+		waiting := ""
+		var e *endedError
+		if errors.As(err, &e) {
+			waiting = "; the last one: " + e.why
+		}
+		return wrong(Ended, ctx.Err(), "%s: the action ended before there was an answer%s", s.What, waiting)
 	}
 	if in, ok := asSignIn(err); ok {
 		class := NoToken

@@ -49,10 +49,19 @@ func (p patience) Do(req *policy.Request) (*http.Response, error) {
 		p.log.Warn(fmt.Sprintf("%s; %s %s is sent again after %s", why, req.Raw().Method, req.Raw().URL.Host, wait.Round(time.Millisecond)))
 		runtime.Drain(resp)
 		if err := Rest(ctx, wait); err != nil {
-			return nil, err
+			return nil, &endedError{err, why}
 		}
 	}
 }
+
+// endedError says what was being waited for when the time was over.
+type endedError struct {
+	err error
+	why string
+}
+
+func (e *endedError) Error() string { return e.why + "; " + e.err.Error() }
+func (e *endedError) Unwrap() error { return e.err }
 
 // again says how long to wait before the request is sent again, and why; no
 // reason means that it is not.

@@ -37,7 +37,9 @@ type acquire struct {
 	// removal is our change of the former holder's NIC.
 	removal *azure.Operation
 	method  Method
-	warned  map[string]bool
+	// moves counts the moves that were refused as locked.
+	moves  int
+	warned map[string]bool
 }
 
 // Acquire makes our NIC the holder. It goes on until ARM, read back, shows that, or refuses for good, or the
@@ -116,8 +118,7 @@ func (a *acquire) step(ctx context.Context) (done bool, err error) {
 
 // ownNIC reads our NIC. One that is remembered and no more is looked for anew.
 func (a *acquire) ownNIC(ctx context.Context) (nic, error) {
-	if n, ok := a.fresh[a.me.NIC]; ok {
-		delete(a.fresh, a.me.NIC)
+	if n, ok := a.justRead(a.me.NIC); ok {
 		return n, nil
 	}
 	n, err := a.readNIC(ctx, a.me.NIC)
@@ -132,7 +133,17 @@ func (a *acquire) ownNIC(ctx context.Context) (nic, error) {
 	if a.me, err = a.self(ctx, a.address); err != nil {
 		return nic{}, err
 	}
+	if n, ok := a.justRead(a.me.NIC); ok {
+		return n, nil
+	}
 	return a.readNIC(ctx, a.me.NIC)
+}
+
+// justRead is a NIC that was read a moment ago and not used yet.
+func (p *Provider) justRead(id string) (nic, bool) {
+	n, ok := p.fresh[id]
+	clear(p.fresh)
+	return n, ok
 }
 
 // accept tells the caller, once.

@@ -1,24 +1,647 @@
 package azure
 
 import (
+	"context"
+	"encoding/json"
+	"errors"
+	"maps"
+	"slices"
+	"strings"
 	"testing"
+	"time"
+
+	"pgrex/lib/cloud"
+	"pgrex/tests/fakes/azure"
 )
 
-func TestAcquireFromNobody(t *testing.T) {
-	t.Parallel()
-	cfg, i := usual(t)
-	s := begin(t, cfg, i)
-	s.must(t, s.on(t, "n1"))
-	s.checkHolder(t, "n1")
-	t.Log("\n" + s.trace(0))
+// calls are the requests of ARM that change or read something, in short; looks at operations are left out,
+// since their number is a matter of time.
+func (s *site) calls() []string {
+	var all []string
+	for line := range strings.Lines(s.trace(0)) {
+		parts := strings.Fields(line)
+		if parts[2] == "operation" {
+			continue
+		}
+		call := parts[1] + " " + strings.TrimPrefix(parts[2], "networkInterfaces/")
+		if parts[4] != "200" && parts[4] != "202" {
+			call += " " + parts[4]
+		}
+		all = append(all, call)
+	}
+	return all
 }
 
-func TestTakeOver(t *testing.T) {
+// Which requests a takeover takes, for every way and everything that can be known beforehand.
+func TestCallsOfATakeOver(t *testing.T) {
+	t.Parallel()
+	move := func(m azure.Move) func(*azure.Config) { return func(c *azure.Config) { c.Move = m } }
+	early := func(c *azure.Config) { c.FreeEarly = true }
+	again := "GET n2, GET n1, POST virtualNetworks/net/moveIpConfigurations, GET n2"
+	tests := []struct {
+		name   string
+		method Method
+		cloud  func(*azure.Config)
+		// first is what the first takeover of a machine that knows nothing asks, second what a later one of
+		// another process does.
+		first, second string
+	}{
+		{"one call", Auto, move(azure.MoveOn),
+			"GET virtualMachines/n2, GET n2, PUT n2 400, GET n1, POST virtualNetworks/net/moveIpConfigurations, GET n2", again},
+		{"one call, wanted", Move, move(azure.MoveOn),
+			"GET virtualMachines/n2, GET n2, PUT n2 400, GET n1, POST virtualNetworks/net/moveIpConfigurations, GET n2", again},
+		{"not registered", Auto, func(c *azure.Config) { early(c) },
+			"GET virtualMachines/n2, GET n2, PUT n2 400, GET n1, POST virtualNetworks/net/moveIpConfigurations 400, PUT n1, PUT n2, GET n2",
+			"GET n2, GET n1, PUT n1, PUT n2, GET n2"},
+		{"two changes", Put, func(c *azure.Config) { early(c); move(azure.MoveOn)(c) },
+			"GET virtualMachines/n2, GET n2, PUT n2 400, GET n1, PUT n1, PUT n2, GET n2",
+			"GET n2, GET n1, PUT n1, PUT n2, GET n2"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			cfg, i := usual(t)
+			tt.cloud(&cfg)
+			i.hold(&cfg, "n1", "10.0.1.50", nil)
+			s := begin(t, cfg, i)
+			method := func(o *Options) { o.Method = tt.method }
+			s.must(t, s.on(t, "n2", method))
+			s.checkHolder(t, "n2")
+			if got := strings.Join(s.calls(), ", "); got != tt.first {
+				t.Errorf("first:\n got %s\nwant %s", got, tt.first)
+			}
+			s.must(t, s.on(t, "n1", method))
+			s.checkHolder(t, "n1")
+			s.ForgetRequests()
+			s.must(t, s.on(t, "n2", method))
+			s.checkHolder(t, "n2")
+			if got := strings.Join(s.calls(), ", "); got != tt.second {
+				t.Errorf("again:\n got %s\nwant %s", got, tt.second)
+			}
+			// Nothing to do costs one look.
+			s.ForgetRequests()
+			s.must(t, s.on(t, "n2", method))
+			if got := strings.Join(s.calls(), ", "); got != "GET n2" {
+				t.Errorf("when it is ours already: %s", got)
+			}
+		})
+	}
+}
+
+// Every change of a NIC says which version of it was seen.
+func TestIfMatch(t *testing.T) {
+	t.Parallel()
+	for _, who := range []string{"n1", "n2"} {
+		cfg, i := usual(t)
+		i.hold(&cfg, "n1", "10.0.1.50", nil)
+		s := begin(t, cfg, i)
+		// Somebody changes the NIC between our look and our change.
+		go func() {
+			_ = s.Await(t.Context(), func(r azure.Request) bool { return r.Is("GET", "/networkInterfaces/"+who) && r.Status != 0 })
+		}()
+		s.Script(azure.Fault{Method: "PUT", Path: "/networkInterfaces/" + who, Status: 412, Code: "PreconditionFailed", Details: []string{"PreconditionFailedEtagMismatch"}, Times: 2})
+		s.must(t, s.on(t, "n2", func(o *Options) { o.Method = Put }))
+		s.checkHolder(t, "n2")
+	}
+}
+
+// A change that somebody else makes at the same time is not lost.
+func TestConcurrentChangeSurvives(t *testing.T) {
 	t.Parallel()
 	cfg, i := usual(t)
 	i.hold(&cfg, "n1", "10.0.1.50", nil)
 	s := begin(t, cfg, i)
+	s.Script(azure.Fault{Method: "GET", Path: "/networkInterfaces/n1", Delay: ms(200), Times: 1})
+	go func() {
+		// After the driver's look at n1 and before its change.
+		if s.Await(t.Context(), func(r azure.Request) bool { return r.Is("GET", "/networkInterfaces/n1") && r.Status != 0 }) == nil {
+			body := s.Network(s.nic("n1"))
+			body["tags"] = obj{"owner": "dba", "new": "tag"}
+			if err := s.PutNetwork(s.nic("n1"), body); err != nil {
+				t.Error(err)
+			}
+		}
+	}()
+	s.must(t, s.on(t, "n2", func(o *Options) { o.Method = Put }))
+	s.checkHolder(t, "n2")
+}
+
+// strip takes off a NIC's JSON what a move is meant to change and what ARM makes up.
+func strip(body map[string]any) string {
+	b := maps.Clone(body)
+	delete(b, "etag")
+	p := maps.Clone(b["properties"].(map[string]any))
+	delete(p, "provisioningState")
+	var rest []any
+	for _, c := range p["ipConfigurations"].([]any) {
+		c := maps.Clone(c.(map[string]any))
+		delete(c, "etag")
+		cp := maps.Clone(c["properties"].(map[string]any))
+		delete(cp, "provisioningState")
+		c["properties"] = cp
+		if cp["privateIPAddress"] != vip.String() {
+			rest = append(rest, c)
+		}
+	}
+	p["ipConfigurations"] = rest
+	b["properties"] = p
+	data, err := json.Marshal(b)
+	if err != nil {
+		panic(err)
+	}
+	return string(data)
+}
+
+// Fields that no SDK knows, other addresses and the primary ipConfigurations are after the move what they were before.
+func TestNothingElseChanges(t *testing.T) {
+	t.Parallel()
+	for _, m := range []Method{Put, Move} {
+		t.Run(string(m), func(t *testing.T) {
+			t.Parallel()
+			cfg, i := usual(t)
+			cfg.Move = azure.MoveOn
+			i.hold(&cfg, "n1", "10.0.1.51", nil)
+			i.hold(&cfg, "n2", "10.0.1.5", nil)
+			p := cfg.Network[i.nic("n1")]["properties"].(obj)
+			p["ipConfigurations"] = append(p["ipConfigurations"].([]any), i.entry("vip", "10.0.1.50", obj{"futureOfAddress": obj{"x": 98765432109876543}}))
+			s := begin(t, cfg, i)
+			before := map[string]string{"n1": strip(s.Network(s.nic("n1"))), "n2": strip(s.Network(s.nic("n2")))}
+			for _, name := range []string{"n2", "n1", "n2"} {
+				s.must(t, s.on(t, name, func(o *Options) { o.Method = m }))
+				s.checkHolder(t, name)
+			}
+			for name, was := range before {
+				if is := strip(s.Network(s.nic(name))); is != was {
+					t.Errorf("%s was\n%s\nand is\n%s", name, was, is)
+				}
+			}
+			got, _ := nic{"", s.Network(s.nic("n2"))}.find(vip)
+			if n := got["futureOfConfig"].(map[string]any)["n"].(json.Number); n != "12345678901234567" {
+				t.Errorf("a field that is unknown: %v", n)
+			}
+			if n := got.props()["futureOfAddress"].(map[string]any)["x"].(json.Number); n != "98765432109876543" {
+				t.Errorf("a property that is unknown: %v", n)
+			}
+			if got.primary() {
+				t.Error("it became primary")
+			}
+		})
+	}
+}
+
+// What ARM answers to a change that comes too early, and when it frees an address, is not known: all of it works.
+func TestWaysOfTheCloud(t *testing.T) {
+	t.Parallel()
+	for _, busy := range []azure.Busy{azure.BusyConflict, azure.BusyRetry, azure.BusySupersede} {
+		for _, early := range []bool{false, true} {
+			for _, m := range []Method{Put, Auto} {
+				t.Run(string(busy)+string(m), func(t *testing.T) {
+					t.Parallel()
+					cfg, i := usual(t)
+					cfg.Busy, cfg.FreeEarly, cfg.Move = busy, early, azure.MoveOn
+					i.hold(&cfg, "n1", "10.0.1.50", nil)
+					s := begin(t, cfg, i)
+					for _, name := range []string{"n2", "n3", "n1"} {
+						s.must(t, s.on(t, name, func(o *Options) { o.Method = m }))
+						s.checkHolder(t, name)
+					}
+				})
+			}
+		}
+	}
+}
+
+// The former holder may be off, and its NIC without a machine.
+func TestHolderIsOff(t *testing.T) {
+	t.Parallel()
+	for _, m := range []Method{Put, Move} {
+		cfg, i := usual(t)
+		cfg.Move = azure.MoveOn
+		cfg.VMs[0].Power = azure.Deallocated
+		i.hold(&cfg, "n1", "10.0.1.50", nil)
+		s := begin(t, cfg, i)
+		s.must(t, s.on(t, "n2", func(o *Options) { o.Method = m }))
+		s.checkHolder(t, "n2")
+	}
+}
+
+// A holder that is remembered and gone is no obstacle.
+func TestRememberedHolderIsGone(t *testing.T) {
+	t.Parallel()
+	cfg, i := usual(t)
+	s := begin(t, cfg, i)
+	p := s.on(t, "n2")
+	if err := p.state.edit(vip, func(r *record) { r.Peer = i.nic("long-gone") }); err != nil {
+		t.Fatal(err)
+	}
+	s.must(t, p)
+	s.checkHolder(t, "n2")
+}
+
+// A NIC that was replaced while the machine ran is found anew.
+func TestOwnInterfaceIsAnother(t *testing.T) {
+	t.Parallel()
+	cfg, i := usual(t)
+	s := begin(t, cfg, i)
+	p := s.on(t, "n2")
+	me, err := p.remembered(t.Context(), vip)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, wrong := range []string{i.nic("long-gone"), i.nic("n1")} {
+		me.NIC = wrong
+		if err := p.state.edit(vip, func(r *record) { r.Self = &me }); err != nil {
+			t.Fatal(err)
+		}
+		s.must(t, s.on(t, "n2"))
+		s.checkHolder(t, "n2")
+	}
+}
+
+// accepted is called before the change is complete, and once.
+func TestAcceptedComesEarly(t *testing.T) {
+	t.Parallel()
+	for _, m := range []Method{Put, Move} {
+		cfg, i := usual(t)
+		cfg.Move = azure.MoveOn
+		i.hold(&cfg, "n1", "10.0.1.50", nil)
+		s := begin(t, cfg, i)
+		told := 0
+		err := s.on(t, "n2", func(o *Options) { o.Method = m }).Acquire(t.Context(), vip, func(context.Context) error {
+			told++
+			if n := (nic{"", s.Network(s.nic("n2"))}); n.settled() {
+				t.Errorf("%s: the change is complete already", m)
+			}
+			return nil
+		})
+		if err != nil || told != 1 {
+			t.Errorf("%s: told %d times, %v", m, told, err)
+		}
+	}
+}
+
+func TestAcceptedFails(t *testing.T) {
+	t.Parallel()
+	cfg, i := usual(t)
+	s := begin(t, cfg, i)
+	err := s.on(t, "n2").Acquire(t.Context(), vip, func(context.Context) error { return errTest })
+	if !errors.Is(err, errTest) {
+		t.Error(err)
+	}
+}
+
+// An operation that was accepted and then fails is a failure that says so; the next start succeeds.
+func TestOperationFails(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name   string
+		method Method
+		fault  azure.Fault
+		part   string
+	}{
+		{"our change", Put, azure.Fault{Method: "PUT", Path: "/networkInterfaces/n2", Skip: 1, Operation: &azure.OperationFault{Code: "InternalServerError", Message: "An error occurred."}}, "accepted and then failed (InternalServerError"},
+		{"our change, undone", Put, azure.Fault{Method: "PUT", Path: "/networkInterfaces/n2", Skip: 1, Operation: &azure.OperationFault{Code: "InternalServerError", Rollback: true}}, "InternalServerError"},
+		{"our change, cancelled", Put, azure.Fault{Method: "PUT", Path: "/networkInterfaces/n2", Skip: 1, Operation: &azure.OperationFault{Status: "Canceled", Code: "Canceled"}}, "Canceled"},
+		{"the move", Auto, azure.Fault{Method: "POST", Path: "/moveIpConfigurations", Operation: &azure.OperationFault{Code: "InternalServerError"}}, "accepted and then failed"},
+		{"the move, undone", Auto, azure.Fault{Method: "POST", Path: "/moveIpConfigurations", Operation: &azure.OperationFault{Code: "InternalServerError", Rollback: true}}, "accepted and then failed"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			cfg, i := usual(t)
+			cfg.Move, cfg.FreeEarly = azure.MoveOn, true
+			i.hold(&cfg, "n1", "10.0.1.50", nil)
+			s := begin(t, cfg, i)
+			s.Script(tt.fault)
+			method := func(o *Options) { o.Method = tt.method }
+			told, err := s.acquire(t, s.on(t, "n2", method), 5*time.Second)
+			var e *cloud.Error
+			if !errors.As(err, &e) || e.Class != cloud.Transient || !strings.Contains(err.Error(), tt.part) || told != 1 {
+				t.Fatalf("told %d times, error %v", told, err)
+			}
+			s.must(t, s.on(t, "n2", method))
+			s.checkHolder(t, "n2")
+			if moves := s.count("POST", "/moveIpConfigurations"); tt.method == Auto && moves != 1 {
+				t.Errorf("a move that had failed was tried %d times", moves)
+			}
+		})
+	}
+}
+
+// count is the number of requests of a method whose path ends so.
+func (s *site) count(method, end string) int {
+	n := 0
+	for _, r := range s.Requests() {
+		if r.Is(method, end) {
+			n++
+		}
+	}
+	return n
+}
+
+// The removal is accepted and fails: what matters is who has the address then.
+func TestRemovalFails(t *testing.T) {
+	t.Parallel()
+	for _, rollback := range []bool{false, true} {
+		cfg, i := usual(t)
+		i.hold(&cfg, "n1", "10.0.1.50", nil)
+		s := begin(t, cfg, i)
+		s.Script(azure.Fault{Method: "PUT", Path: "/networkInterfaces/n1", Operation: &azure.OperationFault{Code: "InternalServerError", Rollback: rollback}})
+		s.must(t, s.on(t, "n2", func(o *Options) { o.Method = Put }))
+		s.checkHolder(t, "n2")
+	}
+}
+
+// An operation that cannot be read is seen by the NIC.
+func TestOperationUnreadable(t *testing.T) {
+	t.Parallel()
+	garbage := "<html>"
+	for name, fault := range map[string]azure.Fault{
+		"forbidden": {Status: 403, Code: "AuthorizationFailed", Times: -1},
+		"gone":      {Status: 404, Code: "NotFound", Times: -1},
+		"garbage":   {Body: &garbage, Times: -1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for _, m := range []Method{Put, Move} {
+				cfg, i := usual(t)
+				cfg.Move = azure.MoveOn
+				i.hold(&cfg, "n1", "10.0.1.50", nil)
+				s := begin(t, cfg, i)
+				fault.Path = "/operations/"
+				s.Script(fault)
+				s.must(t, s.on(t, "n2", func(o *Options) { o.Method = m }))
+				s.checkHolder(t, "n2")
+			}
+		})
+	}
+}
+
+// When the time is over the error says how far it went, and the next run completes it.
+func TestTimeIsOver(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name  string
+		spoil func(*site)
+		told  int
+		part  string
+	}{
+		{"stuck operation", func(s *site) {
+			s.Script(azure.Fault{Method: "PUT", Path: "/networkInterfaces/n2", Skip: 1, Operation: &azure.OperationFault{After: ms(1500), Effect: true, Status: "Succeeded"}})
+		}, 1, "the next start goes on with it"},
+		{"busy for ever", func(s *site) {
+			s.Script(azure.Fault{Method: "PUT", Path: "/networkInterfaces/n1", Status: 409, Code: "AnotherOperationInProgress", Times: -1})
+		}, 0, "AnotherOperationInProgress"},
+		{"out of reach", func(s *site) {
+			s.Script(azure.Fault{Service: azure.ARM, Path: "/subscriptions", Drop: true, Times: -1})
+		}, 0, "no answer (stream error"},
+		{"silent", func(s *site) {
+			s.Script(azure.Fault{Service: azure.ARM, Path: "/subscriptions", Hang: true, Times: -1})
+		}, 0, "has accepted no change"},
+		{"throttled for long", func(s *site) {
+			s.Script(azure.Fault{Method: "PUT", Status: 429, Code: "SubscriptionRequestsThrottled", RetryAfter: "600", Times: -1})
+		}, 0, "takes no more requests"},
+		{"metadata service is down", func(s *site) {
+			s.Script(azure.Fault{Service: azure.Metadata, Drop: true, Times: -1})
+		}, 0, "169.254.169.254"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			cfg, i := usual(t)
+			cfg.FreeEarly = true
+			i.hold(&cfg, "n1", "10.0.1.50", nil)
+			s := begin(t, cfg, i)
+			tt.spoil(s)
+			method := func(o *Options) { o.Method = Put }
+			start := time.Now()
+			told, err := s.acquire(t, s.on(t, "n2", method), 700*time.Millisecond)
+			var e *cloud.Error
+			if !errors.As(err, &e) || e.Class != cloud.Transient || told != tt.told || !strings.Contains(err.Error(), tt.part) {
+				t.Errorf("told %d times, error %v", told, err)
+			}
+			if took := time.Since(start); took > 2*time.Second {
+				t.Errorf("it took %s", took)
+			}
+			s.ClearFaults()
+			s.must(t, s.on(t, "n2", method))
+			s.checkHolder(t, "n2")
+		})
+	}
+}
+
+// What passes is waited out.
+func TestPassingTrouble(t *testing.T) {
+	t.Parallel()
+	garbage := `{"value": [`
+	for name, fault := range map[string]azure.Fault{
+		"locked NIC":              {Method: "PUT", Path: "/networkInterfaces/n2", Status: 429, Code: "RetryableError", Details: []string{"RetryableErrorDueToAnotherOperation"}, Times: 3},
+		"locked subnet":           {Method: "PUT", Path: "/networkInterfaces/n2", Skip: 1, Status: 429, Code: "RetryableError", Details: []string{"ReferencedResourceNotProvisioned"}, Times: 2},
+		"another operation":       {Method: "PUT", Path: "/networkInterfaces/n1", Status: 409, Code: "AnotherOperationInProgress", Times: 2},
+		"conflict":                {Method: "PUT", Status: 409, Code: "Conflict", Times: 2},
+		"not allowed now":         {Method: "PUT", Status: 409, Code: "OperationNotAllowed", Times: 2},
+		"throttled":               {Method: "PUT", Status: 429, Code: "TooManyRequests", Header: map[string]string{"x-ms-retry-after-ms": "100"}, Times: 2},
+		"being cleaned up":        {Method: "PUT", Path: "/networkInterfaces/n2", Skip: 1, Status: 400, Code: "PrivateIPAddressIsBeingCleanedUp", Times: 2},
+		"server error":            {Method: "PUT", Status: 500, Times: 6},
+		"unavailable":             {Method: "GET", Status: 503, Times: 6},
+		"dropped":                 {Method: "PUT", Drop: true, Times: 2},
+		"answer lost":             {Method: "PUT", Path: "/networkInterfaces/n1", Drop: true, Effect: true},
+		"own answer lost":         {Method: "PUT", Path: "/networkInterfaces/n2", Skip: 1, Drop: true, Effect: true},
+		"move's answer lost":      {Method: "POST", Path: "/moveIp", Drop: true, Effect: true},
+		"silent":                  {Method: "PUT", Hang: true},
+		"silent after the effect": {Method: "PUT", Skip: 1, Hang: true, Effect: true},
+		"garbage":                 {Method: "GET", Path: "/networkInterfaces/n1", Body: &garbage, Status: 500, Times: 1},
+		"operation unavailable":   {Path: "/operations/", Status: 503, Times: 5},
+		"identity busy":           {Service: azure.Metadata, Path: "/token", Status: 429, Times: 2},
+		"metadata busy":           {Service: azure.Metadata, Path: "/instance", Status: 429, Times: 4},
+	} {
+		for _, m := range []Method{Put, Auto} {
+			t.Run(name+" "+string(m), func(t *testing.T) {
+				t.Parallel()
+				cfg, i := usual(t)
+				cfg.Move = azure.MoveOn
+				i.hold(&cfg, "n1", "10.0.1.50", nil)
+				s := begin(t, cfg, i)
+				s.Script(fault)
+				if told, err := s.acquire(t, s.on(t, "n2", func(o *Options) { o.Method = m }), 15*time.Second); err != nil || told != 1 {
+					t.Fatalf("told %d times, error %v", told, err)
+				}
+				s.checkHolder(t, "n2")
+			})
+		}
+	}
+}
+
+// Errors that no waiting helps against end the attempt at once, with their class and a line that says what to do.
+func TestErrors(t *testing.T) {
+	t.Parallel()
+	put := func(status int, code, message string) func(*site) {
+		return func(s *site) {
+			s.Script(azure.Fault{Method: "PUT", Path: "/networkInterfaces/n2", Skip: 1, Status: status, Code: code, Message: message, Times: -1})
+		}
+	}
+	deny := func(out ...string) func(*site) {
+		return func(s *site) {
+			var rest []string
+			for _, r := range documented {
+				if !slices.Contains(out, r) {
+					rest = append(rest, r)
+				}
+			}
+			s.regrant("n2", rest)
+		}
+	}
+	tests := []struct {
+		name  string
+		spoil func(*site)
+		class cloud.Class
+		part  string
+	}{
+		{"no right to write", deny(writeNIC), cloud.Permission, "lacks the right Microsoft.Network/networkInterfaces/write"},
+		{"no right to read", deny(readNIC), cloud.Permission, "lacks the right Microsoft.Network/networkInterfaces/read"},
+		{"no right to join", deny("Microsoft.Network/virtualNetworks/subnets/join/action"), cloud.Permission, "subnets/join/action"},
+		{"no right to see machines", deny("Microsoft.Compute/virtualMachines/read"), cloud.Permission, "virtualMachines/read"},
+		{"administrator's lock", func(s *site) { s.Lock(s.nic("n1"), "ReadOnly") }, cloud.Permission, "has to remove the lock"},
+		{"token refused", func(s *site) {
+			s.Script(azure.Fault{Path: "/networkInterfaces", Status: 401, Code: "InvalidAuthenticationTokenTenant", Times: -1})
+		}, cloud.Transient, "does not accept"},
+		{"not in the subnet", put(400, "PrivateIPAddressNotInSubnet", "Private static IP address 10.0.1.50 does not belong to the range."), cloud.Configuration, "PrivateIPAddressNotInSubnet"},
+		{"reserved", put(400, "PrivateIPAddressInReservedRange", "no"), cloud.Configuration, "PrivateIPAddressInReservedRange"},
+		{"bad reference", put(400, "InvalidResourceReference", "no"), cloud.Configuration, "InvalidResourceReference"},
+		{"no ipConfiguration left", put(400, "InvalidIPConfigCount", "no"), cloud.Configuration, "InvalidIPConfigCount"},
+		{"primary", put(400, "IpConfigDeleteNotSupported", "no"), cloud.Configuration, "IpConfigDeleteNotSupported"},
+		{"outbound rule", put(400, "OutboundRuleCannotBeUsedWithBackendAddressPoolThatIsReferencedBySecondaryIpConfigs", "no"), cloud.Configuration, "OutboundRule"},
+		{"never heard of", put(400, "SomethingNew", "of which we know nothing"), cloud.Unclassified, "SomethingNew: of which we know nothing"},
+		{"subscription disabled", put(409, "ReadOnlyDisabledSubscription", "no"), cloud.Permission, "ReadOnlyDisabledSubscription"},
+		{"held by something else", func(s *site) {
+			s.Script(azure.Fault{Method: "PUT", Path: "/networkInterfaces/n2", Status: 400, Code: codeAllocated, Times: -1, Message: "IP configuration x is using the private IP address 10.0.1.50 which is already allocated to resource " + s.pool("back") + "."})
+		}, cloud.Configuration, "no network interface of a machine"},
+		{"no such identity", func(s *site) {
+			s.Script(azure.Fault{Service: azure.Metadata, Path: "/token", Status: 400, Body: text(`{"error":"invalid_request","error_description":"Identity not found"}`), Times: -1})
+		}, cloud.Permission, "assign a managed identity"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			cfg, i := usual(t)
+			cfg.FreeEarly = true
+			i.hold(&cfg, "n1", "10.0.1.50", nil)
+			s := begin(t, cfg, i)
+			tt.spoil(s)
+			start := time.Now()
+			_, err := s.acquire(t, s.on(t, "n2", func(o *Options) { o.Method = Put }), 10*time.Second)
+			var e *cloud.Error
+			if !errors.As(err, &e) || e.Class != tt.class || !strings.Contains(err.Error(), tt.part) || strings.Contains(err.Error(), "\n") {
+				t.Errorf("class of %#v, want %v: %v", e, tt.class, err)
+			}
+			if took := time.Since(start); took > 5*time.Second {
+				t.Errorf("that took %s", took)
+			}
+		})
+	}
+}
+
+func text(s string) *string { return &s }
+
+// An address that is primary somewhere, or in another subnet, is not touched.
+func TestUntouchable(t *testing.T) {
+	t.Parallel()
+	for name, edit := range map[string]func(*azure.Config, ids){
+		"primary elsewhere": func(c *azure.Config, i ids) {
+			c.Network[i.nic("n1")]["properties"].(obj)["ipConfigurations"] = []any{i.entry("main", "10.0.1.50", nil)}
+		},
+		"primary here": func(c *azure.Config, i ids) {
+			c.Network[i.nic("n2")]["properties"].(obj)["ipConfigurations"] = []any{i.entry("main", "10.0.1.50", nil)}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cfg, i := usual(t)
+			edit(&cfg, i)
+			s := begin(t, cfg, i)
+			told, err := s.acquire(t, s.on(t, "n2"), 5*time.Second)
+			var e *cloud.Error
+			if !errors.As(err, &e) || e.Class != cloud.Configuration || !strings.Contains(err.Error(), "primary address of network interface") || told != 0 {
+				t.Errorf("told %d times, %v", told, err)
+			}
+			for _, r := range s.Requests() {
+				if r.Method == "POST" && r.Service == azure.ARM || r.Method == "PUT" && r.Status < 300 {
+					t.Errorf("something was changed: %v", r)
+				}
+			}
+		})
+	}
+}
+
+// 403 for the call, an unknown version, a region or method that has it not: remembered, and the longer way is gone.
+func TestMoveIsRefused(t *testing.T) {
+	t.Parallel()
+	for name, f := range map[string]azure.Fault{
+		"no right":       {Status: 403, Code: "AuthorizationFailed", Message: "does not have authorization to perform action 'Microsoft.Network/virtualNetworks/moveIpConfigurations/action' over scope '/x'"},
+		"version":        {Status: 400, Code: "InvalidApiVersionParameter"},
+		"region":         {Status: 400, Code: "NoRegisteredProviderFound"},
+		"feature":        {Status: 409, Code: "FeatureNotEnabled"},
+		"not registered": {Status: 403, Code: "SubscriptionNotRegisteredForFeature"},
+		"unknown":        {Status: 404, Code: "NotFound"},
+		"method":         {Status: 405, Code: "MethodNotAllowed"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cfg, i := usual(t)
+			cfg.Move = azure.MoveOn
+			i.hold(&cfg, "n1", "10.0.1.50", nil)
+			s := begin(t, cfg, i)
+			f.Path, f.Times = "/moveIpConfigurations", -1
+			s.Script(f)
+			_, err := s.acquire(t, s.on(t, "n2", func(o *Options) { o.Method = Move }), 5*time.Second)
+			var e *cloud.Error
+			if !errors.As(err, &e) || e.Class != cloud.Configuration && e.Class != cloud.Permission || !strings.Contains(err.Error(), moveFeature) {
+				t.Errorf("wanted and not to be had: %v", err)
+			}
+			s.ForgetRequests()
+			s.must(t, s.on(t, "n2"))
+			s.checkHolder(t, "n2")
+			s.must(t, s.on(t, "n1", func(o *Options) { o.Method = Put }))
+			s.must(t, s.on(t, "n2"))
+			if n := s.count("POST", "/moveIpConfigurations"); n != 1 {
+				t.Errorf("it was tried %d times", n)
+			}
+			// The memory has an end.
+			p := s.on(t, "n2")
+			if err := p.state.write(p.state.refusalPath(), refusal{p.state.boot(), sinceBoot() - time.Second}); err != nil || p.state.moveRefused() {
+				t.Error("it is believed for ever", err)
+			}
+		})
+	}
+}
+
+// A move that is refused for a reason of its own is not remembered, but does not keep the address from moving.
+func TestMoveDoesNotGo(t *testing.T) {
+	t.Parallel()
+	cfg, i := usual(t)
+	cfg.Move = azure.MoveOn
+	i.hold(&cfg, "n1", "10.0.1.50", nil)
+	s := begin(t, cfg, i)
+	s.Script(azure.Fault{Path: "/moveIpConfigurations", Status: 400, Code: "IpConfigMoveNotSupported", Message: "not this one"})
+	p := s.on(t, "n2")
+	s.must(t, p)
+	s.checkHolder(t, "n2")
+	if p.state.moveRefused() {
+		t.Error("it is remembered")
+	}
+}
+
+// One that is said to be locked, although nothing is, is not waited for until the end.
+func TestMoveIsLockedForNoReason(t *testing.T) {
+	t.Parallel()
+	cfg, i := usual(t)
+	cfg.Move = azure.MoveOn
+	i.hold(&cfg, "n1", "10.0.1.50", nil)
+	s := begin(t, cfg, i)
+	s.Script(azure.Fault{Path: "/moveIpConfigurations", Status: 409, Code: "OperationNotAllowed", Times: -1})
 	s.must(t, s.on(t, "n2"))
 	s.checkHolder(t, "n2")
-	t.Log("\n" + s.trace(0))
+	if n := s.count("POST", "/moveIpConfigurations"); n != manyMoves {
+		t.Errorf("it was tried %d times", n)
+	}
 }

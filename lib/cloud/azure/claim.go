@@ -35,6 +35,15 @@ func (a *acquire) take(ctx context.Context, own nic) error {
 			return a.takeFrom(ctx, own, src, cfg)
 		}
 		a.learn(src)
+		if sameID(a.empty, a.source) && !src.settled() && !src.changing() {
+			// ARM shows it without the address, says that it has it, and has failed to carry that out: once more.
+			a.o.Log.Warn(fmtWhat("the last change of %s ended as %s; it is sent again as it stands", src.describe(), azure.Quotable(src.provisioning())))
+			header, err := a.putNIC(ctx, src, fmtWhat("taking %s off %s", a.address, src.describe()))
+			if err != nil {
+				return err
+			}
+			a.removal = a.arm.Begun(header)
+		}
 		a.empty = a.source
 	}
 	return a.give(ctx, own)
@@ -116,8 +125,7 @@ func (p *Provider) remove(ctx context.Context, n nic, cfg config, address netip.
 // give adds the address to our NIC, as often as it takes for the former holder's change to get through.
 func (a *acquire) give(ctx context.Context, own nic) error {
 	template := a.template
-	a.blind = template == nil
-	if a.blind {
+	if template == nil {
 		template = plain(own.subnet())
 	}
 	untouched := nic{own.id, copyOf(own.body)}
@@ -129,6 +137,7 @@ func (a *acquire) give(ctx context.Context, own nic) error {
 	for {
 		header, err := a.sendClaim(ctx, own)
 		if err == nil {
+			a.blind = a.template == nil
 			return a.claim(ctx, header, own)
 		}
 		waiting, err := a.refused(ctx, own, err)
@@ -158,10 +167,6 @@ func (a *acquire) sendClaim(ctx context.Context, own nic) (http.Header, error) {
 func (a *acquire) refused(ctx context.Context, own nic, err error) (waiting bool, _ error) {
 	holder, allocated := holderIn(err)
 	f := refusalIn(err)
-	if f != nil && f.Has("PublicIPAddressInUse") && a.removal != nil {
-		// It follows, but its former place is still being cleared.
-		return a.removing(ctx)
-	}
 	if !allocated {
 		if f != nil && f.Has("RequestDisallowedByPolicy") && own.tagged(a.address) {
 			own.tie(a.address, config{}, 0)
@@ -184,6 +189,11 @@ func (a *acquire) refused(ctx context.Context, own nic, err error) (waiting bool
 		return false, &azure.Error{Class: azure.Locked, Err: err, Text: fmtWhat("%s has come to this machine meanwhile", a.address)}
 	case a.removal != nil && sameID(id, a.source):
 		return a.removing(ctx)
+	case f.Has(codePublic) && sameID(id, a.empty):
+		// It was given to another address meanwhile; that is no reason to go without ours.
+		a.o.Log.Warn(fmtWhat("the public address of %s stays where it is (%s)", a.address, f.Words()))
+		delete(a.template.props(), fieldPublic)
+		return false, nil
 	}
 	if !sameID(id, a.source) {
 		a.o.Log.Info(fmtWhat("%s is held by %s", a.address, azure.Last(id)))

@@ -68,6 +68,7 @@ func classOfCode(f *azure.Refusal) cloud.Class {
 
 const (
 	codeAllocated = "PrivateIPAddressIsAllocated"
+	codePublic    = "PublicIPAddressInUse"
 	// An address that was given up a moment ago is kept back for a while.
 	codeCleanup = "PrivateIPAddressIsBeingCleanedUp"
 )
@@ -97,6 +98,10 @@ func stale(err error) bool {
 
 // passing says that the same may work a moment later, after another look.
 func passing(err error) bool {
+	var c *cloud.Error
+	if errors.As(err, &c) && (c.Class == cloud.Permission || c.Class == cloud.Configuration) {
+		return false
+	}
 	if f := refusalIn(err); f != nil && (f.Locked() || f.Has(codeCleanup) || f.Status == http.StatusPreconditionFailed) {
 		return true
 	}
@@ -114,11 +119,11 @@ func passing(err error) bool {
 // allocatedTo finds the holder in "... is using the private IP address A which is already allocated to resource R".
 var allocatedTo = regexp.MustCompile(`(?i)already allocated to resource\s+['"]?(/[^\s'",;]+)`)
 
-// holderIn is the id of the resource that a refusal says has the address; ok is false if the refusal is
-// about something else.
+// holderIn is the id of the resource that a refusal says has the address, or the public address that goes
+// with it; ok is false if the refusal is about something else.
 func holderIn(err error) (id string, ok bool) {
 	f := refusalIn(err)
-	if f == nil || !f.Has(codeAllocated) {
+	if f == nil || !f.Has(codeAllocated) && !f.Has(codePublic) {
 		return "", false
 	}
 	if m := allocatedTo.FindStringSubmatch(f.Message); m != nil {

@@ -31,7 +31,7 @@ func (a *acquire) move(ctx context.Context, own, src nic, cfg config) error {
 	}
 	err = a.explain(ctx, err, what, networkOf(own.subnet()))
 	f := refusalIn(err)
-	if f == nil || f.Locked() || passing(err) || f.Code == "ScopeLocked" {
+	if f == nil || !unknownMove(f) && (passing(err) || f.Code == "ScopeLocked") && !a.weary(own, src) {
 		return err
 	}
 	if a.method == Move {
@@ -51,6 +51,19 @@ func (a *acquire) move(ctx context.Context, own, src nic, cfg config) error {
 		a.o.Log.Warn(err.Error() + "; changing both network interfaces instead")
 	}
 	return a.takeFrom(ctx, own, src, cfg)
+}
+
+// manyMoves is how often a move is tried that is said to be locked while nothing is seen to be changing.
+const manyMoves = 5
+
+// weary says that the move was refused too often as locked without a reason to be seen: what this cloud means
+// by it is something else.
+func (a *acquire) weary(own, src nic) bool {
+	if !own.settled() || !src.settled() {
+		return false
+	}
+	a.moves++
+	return a.method == Auto && a.moves >= manyMoves
 }
 
 // sendMove makes the call, by the SDK, of which only the answer's header is used: how the operation goes we

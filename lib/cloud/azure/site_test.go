@@ -217,6 +217,9 @@ func (s *site) on(t *testing.T, name string, edit ...func(*Options)) *Provider {
 
 // identity is the client id of a machine's identity.
 func (s *site) identity(name string) string {
+	if id := s.dirs["identity "+name]; id != "" {
+		return id
+	}
 	s.once(name)
 	return "id-of-" + name
 }
@@ -303,6 +306,14 @@ func (s *site) must(t *testing.T, p *Provider) {
 	if told, err := s.acquire(t, p, 10*time.Second); err != nil || told != 1 {
 		t.Fatalf("accepted was called %d times, error %v", told, err)
 	}
+}
+
+// regrant gives a machine's identity other rights.
+func (s *site) regrant(name string, actions []string) {
+	s.identity(name)
+	// The named identity of the machine was added after its system's, under the same name.
+	s.AddPrincipal(azure.Principal{Name: name + " again", ClientID: "id-of-" + name + "-again", AssignedTo: []string{name}, Grants: []azure.Grant{{Scope: "/", Actions: actions}}})
+	s.dirs["identity "+name] = "id-of-" + name + "-again"
 }
 
 var errTest = errors.New("the test says no")
