@@ -85,6 +85,10 @@ func parameters() []stonith.Parameter {
 		"How long one request may take",
 		"A request without an answer is given up after this time, and repeated where that makes sense. It holds whoever limits the action, since a connection that has died must not use up the whole time.")
 	timeout.Default, timeout.Min = "10", &one
+	login := param("login_timeout", meta.Seconds, "seconds",
+		"Accepted and ignored: signing in is a request like any other",
+		"See request_timeout.")
+	login.Default = "5"
 	return []stonith.Parameter{
 		username, password, plug,
 		param("resourceGroup", meta.String, "name",
@@ -101,7 +105,7 @@ func parameters() []stonith.Parameter {
 		param("identity", meta.String, "id",
 			"User-assigned managed identity",
 			"Its client ID, or its resource ID (/subscriptions/...). Without it the machine's system-assigned identity is used, or the only user-assigned one if it has none."),
-		certificate, federated, cloudName, endpoint, timeout,
+		certificate, federated, cloudName, endpoint, timeout, login,
 	}
 }
 

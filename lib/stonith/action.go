@@ -146,7 +146,7 @@ func (a *action) prove(ctx context.Context) (cycled bool, err error) {
 	dev, ok := a.dev.(Cycler)
 	if ok && a.call.Values.String("method") == "cycle" {
 		err := a.power.cycle(ctx, dev.Cycle)
-		if !errors.Is(err, errUnseen) {
+		if !errors.Is(err, errUnseen) && ClassOf(err) != Busy {
 			return true, err
 		}
 		a.call.Log.Warn(err.Error() + "; switching it off and on instead")

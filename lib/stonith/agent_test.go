@@ -12,7 +12,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"pgrex/lib/life"
 	"pgrex/lib/meta"
 	"pgrex/lib/proc"
 	"pgrex/lib/proc/proctest"
@@ -44,6 +43,11 @@ type bmc struct {
 	comesBack time.Duration
 	// noCycle accepts a cycle and does nothing.
 	noCycle bool
+	// stayOff makes a cycled machine stay off; cycleErr is the answer to the order, which is carried out.
+	stayOff  bool
+	cycleErr error
+	// reads are the times at which the state was read.
+	reads []time.Time
 }
 
 func newBMC(state State, plugs ...string) *bmc {
@@ -82,6 +86,7 @@ func (b *bmc) Status(ctx context.Context, plug string) (State, error) {
 		return Unknown, err
 	}
 	b.asked++
+	b.reads = append(b.reads, time.Now())
 	if b.statusErr != nil {
 		if err := b.statusErr(b.asked); err != nil {
 			return Unknown, err
@@ -139,8 +144,10 @@ func (f full) Cycle(ctx context.Context, plug string) error {
 	if err := f.order("cycle", plug, Off, f.offAfter); err != nil {
 		return err
 	}
-	f.comesBack = time.Second
-	return nil
+	if !f.stayOff {
+		f.comesBack = time.Second
+	}
+	return f.cycleErr
 }
 
 func (f full) Diag(_ context.Context, plug string) error {
@@ -309,6 +316,34 @@ func TestActions(t *testing.T) {
 				return nil
 			}
 		}, stdout: "Success: Powered OFF\n", log: "off@0s off@100ms off@250ms", stderr: "will be repeated: the device is gone"},
+		"two reasons why off does not get through": {in: "action=off", state: On, script: func(b *bmc) {
+			b.orderErr = func(n int, _ string) error {
+				switch n {
+				case 1:
+					return lost
+				case 2:
+					return Errorf(Busy, "the device is busy")
+				}
+				return nil
+			}
+		}, stdout: "Success: Powered OFF\n", log: "off@0s off@100ms off@250ms", stderr: "will be repeated: the device is busy"},
+		"the state is told and no order gets through": {in: "action=off\ndisable_timeout=1", state: On, script: func(b *bmc) {
+			b.orderErr = func(int, string) error { return lost }
+		}, code: 1, stderr: "the device is gone; it tells its state, but the order off has not got through for 20s", log: everyOrder("off", 21*time.Second), least: 20 * time.Second, within: 22 * time.Second},
+		"busy until the deadline": {in: "action=off\npower_timeout=30", state: On, script: func(b *bmc) {
+			b.orderErr = func(int, string) error { return Errorf(Busy, "the device is busy") }
+		}, code: 1, stderr: "the order off did not get through: the device is busy", log: everyOrder("off", 30*time.Second), least: 30 * time.Second, within: 31 * time.Second},
+		"refused, then accepted, then without effect": {in: "action=off\npower_timeout=5", state: On, script: func(b *bmc) {
+			b.ignoreOff = true
+			b.orderErr = func(n int, _ string) error {
+				if n == 1 {
+					return lost
+				}
+				return nil
+			}
+		}, code: 1, stderr: "the order off was accepted, but the device still says \"on\"", log: "off@0s off@100ms"},
+		"power_timeout=0 is no limit": {in: "action=off\npower_timeout=0", state: On, script: func(b *bmc) { b.offAfter = 5 * time.Minute },
+			stdout: "Success: Powered OFF\n", log: "off@0s", least: 5 * time.Minute},
 		"off is refused for good": {in: "action=off", state: On, script: func(b *bmc) {
 			b.orderErr = func(int, string) error { return Errorf(Privileges, "the user may only look") }
 		}, code: 1, stderr: "Failed: The user does not have the correct privileges", log: "off@0s", within: time.Millisecond},
@@ -322,13 +357,28 @@ func TestActions(t *testing.T) {
 			}
 		}, code: 1, stderr: "the operation failed: quota", log: "off@0s", within: time.Second},
 
-		"delay":                 {in: "action=off\ndelay=10", state: On, stdout: "Success: Powered OFF\n", log: "off@0s", least: 10 * time.Second, within: 11 * time.Second},
-		"no delay before on":    {in: "action=on\ndelay=10", state: Off, stdout: "Success: Powered ON\n", log: "on@0s", within: time.Second},
-		"power_wait":            {in: "action=reboot\npower_wait=2", state: On, stdout: "Success: Rebooted\n", log: "off@0s on@2s", least: 4 * time.Second, within: 5 * time.Second},
-		"stonith_status_sleep":  {in: "action=off\nstonith_status_sleep=4", state: On, script: func(b *bmc) { b.offAfter = time.Second }, stdout: "Success: Powered OFF\n", log: "off@0s", least: 4 * time.Second},
-		"cycle":                 {in: "action=reboot\nmethod=cycle", state: On, stdout: "Success: Rebooted\n", log: "cycle@0s", within: 3 * time.Second},
-		"cycle of off":          {in: "action=reboot\nmethod=cycle", state: Off, stdout: "Success: Rebooted\n", log: "on@0s"},
-		"cycle without effect":  {in: "action=reboot\nmethod=cycle", state: On, script: func(b *bmc) { b.noCycle = true }, stdout: "Success: Rebooted\n", log: "cycle@0s off@5s on@5s", stderr: "not seen off"},
+		"delay":                {in: "action=off\ndelay=10", state: On, stdout: "Success: Powered OFF\n", log: "off@0s", least: 10 * time.Second, within: 11 * time.Second},
+		"no delay before on":   {in: "action=on\ndelay=10", state: Off, stdout: "Success: Powered ON\n", log: "on@0s", within: time.Second},
+		"power_wait":           {in: "action=reboot\npower_wait=2", state: On, stdout: "Success: Rebooted\n", log: "off@0s on@2s", least: 4 * time.Second, within: 5 * time.Second},
+		"stonith_status_sleep": {in: "action=off\nstonith_status_sleep=4", state: On, script: func(b *bmc) { b.offAfter = time.Second }, stdout: "Success: Powered OFF\n", log: "off@0s", least: 4 * time.Second},
+		"cycle":                {in: "action=reboot\nmethod=cycle", state: On, stdout: "Success: Rebooted\n", log: "cycle@0s", within: 3 * time.Second},
+		"cycle of off":         {in: "action=reboot\nmethod=cycle", state: Off, stdout: "Success: Rebooted\n", log: "on@0s"},
+		"cycle without effect": {in: "action=reboot\nmethod=cycle", state: On, script: func(b *bmc) { b.noCycle = true }, stdout: "Success: Rebooted\n", log: "cycle@0s off@5s on@5s", stderr: "not seen off"},
+		"cycle, answer lost": {in: "action=reboot\nmethod=cycle", state: On, script: func(b *bmc) { b.cycleErr = lost },
+			stdout: "Success: Rebooted\n", log: "cycle@0s", stderr: "no answer to the order to cycle"},
+		"cycle refused for the moment": {in: "action=reboot\nmethod=cycle", state: On, script: func(b *bmc) {
+			b.orderErr = func(_ int, what string) error {
+				if what == "cycle" {
+					return Errorf(Busy, "not in this state")
+				}
+				return nil
+			}
+		}, stdout: "Success: Rebooted\n", log: "cycle@0s off@0s on@0s", stderr: "not in this state; switching it off and on instead"},
+		"cycle refused for good": {in: "action=reboot\nmethod=cycle", state: On, script: func(b *bmc) {
+			b.orderErr = func(int, string) error { return Errorf(Privileges, "the user may only look") }
+		}, code: 1, log: "cycle@0s", stderr: "the user may only look"},
+		"cycle stays off": {in: "action=reboot\nmethod=cycle", state: On, script: func(b *bmc) { b.stayOff = true },
+			stdout: "Success: Rebooted\n", log: "cycle@0s on@4s"},
 		"cycle is not for off":  {in: "action=off\nmethod=cycle", state: On, stdout: "Success: Powered OFF\n", log: "off@0s"},
 		"diag":                  {in: "action=diag", state: On, stdout: "Success: Rebooted\n", log: "diag@0s"},
 		"list without plugs":    {in: "action=list", state: On, stdout: "NOTICE: List option is not working on this device yet\n"},
@@ -376,6 +426,57 @@ func TestActions(t *testing.T) {
 	}
 }
 
+// everyOrder is the log of an order that is given at every look at the state.
+func everyOrder(what string, period time.Duration) string {
+	var log []string
+	pause := defaultMin
+	for at := time.Duration(0); at <= period; pause = min(pause*3/2, defaultMax) {
+		log = append(log, fmt.Sprintf("%s@%v", what, at.Round(time.Millisecond)))
+		at += pause
+	}
+	return strings.Join(log, " ")
+}
+
+// The first look is at once, the next after a tenth of a second, and the pauses grow to one second. No
+// look is earlier than the order.
+func TestLooks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dev := newBMC(On)
+		dev.offAfter = 10 * time.Second
+		if r := run(t, testAgent(dev), dev, "ip=x\naction=off"); r.code != 0 {
+			t.Fatalf("code %d: %s", r.code, r.stderr)
+		}
+		looks := dev.reads[1:] // the one before the order
+		if !looks[0].Equal(dev.start) || looks[1].Sub(looks[0]) != 100*time.Millisecond {
+			t.Errorf("looks at %v and %v, the order at %v", looks[0], looks[1], dev.start)
+		}
+		longest := time.Duration(0)
+		for i := 2; i < len(looks); i++ {
+			now, before := looks[i].Sub(looks[i-1]), looks[i-1].Sub(looks[i-2])
+			if now < before || now > time.Second {
+				t.Errorf("a pause of %v after one of %v", now, before)
+			}
+			longest = max(longest, now)
+		}
+		if longest != time.Second {
+			t.Errorf("the longest pause is %v", longest)
+		}
+	})
+}
+
+// Time that ends between two plugs leaves the second without an order, and the error says so.
+func TestTimeEndsBetweenPlugs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dev := newBMC(On, "a", "b")
+		a := testAgent(dev)
+		a.Plugs = true
+		r := run(t, a, dev, "ip=x\naction=off\nplug=a,b\npower_wait=10\npower_timeout=5")
+		if got := strings.Join(dev.log, " "); r.code != 1 || got != "off a@0s" || !strings.Contains(r.stderr, "the order off did not get through") {
+			t.Errorf("code %d, orders %q: %s", r.code, got, r.stderr)
+		}
+	})
+}
+
 // A machine with two supplies is off when both are.
 func TestSeveralPlugs(t *testing.T) {
 	tests := map[string]struct {
@@ -421,7 +522,7 @@ func TestSignal(t *testing.T) {
 			dev.offAfter = time.Minute
 			ctx, cancel := context.WithCancelCause(t.Context())
 			go func() {
-				_ = life.Pause(context.Background(), 3*time.Second)
+				_ = rest(context.Background(), 3*time.Second)
 				cancel(errStopped)
 			}()
 			r := runAs(ctx, testAgent(dev), dev, nil, strings.NewReader("ip=x\n"+in))

@@ -26,7 +26,7 @@ type Call struct {
 	Password    string
 	HasPassword bool
 	// Unlimited says that the caller limits the action itself (disable_timeout; the default when
-	// Pacemaker is the caller): power_timeout, shell_timeout and login_timeout mean nothing then.
+	// Pacemaker is the caller): power_timeout and login_timeout mean nothing then.
 	Unlimited bool
 	// Verbose is the level of detail that was asked for, 0 for none.
 	Verbose int
@@ -52,8 +52,8 @@ func (c *Call) Hide(secrets ...string) {
 	}
 }
 
-// Limit is the value of a time limit (login_timeout, shell_timeout, power_timeout), or 0 where the
-// caller does the limiting or has set none. The context ends in any case.
+// Limit is the value of a time limit (login_timeout, power_timeout), or 0 where the caller does the
+// limiting or has set none. The context ends in any case.
 func (c *Call) Limit(name string) time.Duration {
 	if c.Unlimited {
 		return 0

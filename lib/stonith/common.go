@@ -21,7 +21,12 @@ func (a Agent) parameters() []Parameter {
 		}
 	}
 	all = append(all, own...)
-	for _, p := range slices.Concat(timeParameters(), reportParameters()) {
+	for _, p := range timeParameters() {
+		if !has(p.Name) {
+			all = append(all, p)
+		}
+	}
+	for _, p := range reportParameters() {
 		if !has(p.Name) {
 			all = append(all, p)
 		}
@@ -192,7 +197,7 @@ func timeParameters() []Parameter {
 		Parameter: meta.Parameter{
 			Name: "disable_timeout", Type: meta.String, Check: truth,
 			Short: "Leave the limits to the caller",
-			Long:  "true makes power_timeout, shell_timeout and login_timeout mean nothing. It is the default when Pacemaker is the caller, whose own limits (pcmk_off_timeout and the like) count then, and false otherwise.",
+			Long:  "true makes power_timeout and login_timeout mean nothing. It is the default when Pacemaker is the caller, whose own limits (pcmk_off_timeout and the like) count then, and false otherwise.",
 		},
 		Word: "true/false",
 	}
@@ -205,8 +210,8 @@ func timeParameters() []Parameter {
 			"For a device that lies or chokes if it is asked too early. Without it the state is read back at once."),
 		duration("login_timeout", "5", "How long the login may take",
 			"If it is set; a device that does not answer is given up after a while in any case. See disable_timeout."),
-		duration("shell_timeout", "3", "How long one command may take",
-			"Accepted for compatibility. See disable_timeout."),
+		duration("shell_timeout", "3", "Accepted and ignored: the device has no shell",
+			"It is for devices that are typed at. What bounds one request to this one is a parameter of the agent's own."),
 		duration("stonith_status_sleep", "", "Pause between two looks at the state",
 			"Without it the first look is at once, the next after a tenth of a second, and then ever more slowly until there is one each second."),
 		retry, disable,

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"log/slog"
 	"time"
-
-	"pgrex/lib/life"
 )
 
 const (
@@ -75,8 +73,9 @@ func (p *power) turn(ctx context.Context, want State, give order, again pace) er
 		heard   = start // when the device last answered
 		pause   = p.poll.Min
 		seen    = Unknown
-		refused error // why the order did not get through last
-		failed  error // why the state could not be read last
+		through = start // when an order last got through
+		refused error   // why the order did not get through last
+		failed  error   // why the state could not be read last
 	)
 	for {
 		if len(pending) > 0 {
@@ -84,12 +83,19 @@ func (p *power) turn(ctx context.Context, want State, give order, again pace) er
 			if pending, err = p.send(ctx, pending, give); err != nil && !temporary(err) {
 				return err
 			}
-			if err != nil && refused == nil {
-				p.log.Warn("the order did not get through and will be repeated: "+err.Error(), "order", want)
-			}
-			refused = err
 			sent++
 			last = time.Now()
+			switch {
+			case err == nil:
+				through, refused = last, nil
+			case ctx.Err() != nil && sent > 1:
+				// The time was over in the middle of it, which says nothing about the device.
+			default:
+				if refused == nil || refused.Error() != err.Error() {
+					p.log.Warn("the order did not get through and will be repeated: "+err.Error(), "order", want)
+				}
+				refused = err
+			}
 		}
 		state, err := p.state(ctx)
 		switch {
@@ -107,12 +113,17 @@ func (p *power) turn(ctx context.Context, want State, give order, again pace) er
 		if failed != nil && time.Since(heard) > p.patience {
 			return Errorf(Lost, "%w; it has been out of reach for %s since the order was given", failed, p.patience)
 		}
+		// A device may tell its state and yet take no order. One that is busy says when it is not; one
+		// that says nothing to orders is as good as gone, and there may be a second level.
+		if unheard(refused) && time.Since(through) > p.patience {
+			return Errorf(Lost, "%w; it tells its state, but the order %s has not got through for %s", refused, want, p.patience)
+		}
 		left := pause
 		gap := again(sent)
 		if gap > 0 {
 			left = min(pause, max(gap-time.Since(last), 0))
 		}
-		if err := life.Pause(ctx, left); err != nil {
+		if err := rest(ctx, left); err != nil {
 			return waited(ctx, want, seen, refused, failed)
 		}
 		pause = min(pause*3/2, p.poll.Max)
@@ -120,6 +131,12 @@ func (p *power) turn(ctx context.Context, want State, give order, again pace) er
 			pending = p.plugs
 		}
 	}
+}
+
+// unheard reports whether an order failed because no answer to it came.
+func unheard(err error) bool {
+	c := ClassOf(err)
+	return err != nil && (c == Lost || c == TimedOut)
 }
 
 func opposite(s State) State {
@@ -132,7 +149,7 @@ func opposite(s State) State {
 // send gives the order to the plugs and returns those that did not get it. An error that is for
 // good ends it.
 func (p *power) send(ctx context.Context, plugs []string, give order) (missed []string, err error) {
-	for _, plug := range plugs {
+	for i, plug := range plugs {
 		if e := give(ctx, plug); e != nil {
 			if !temporary(e) {
 				return plugs, e
@@ -141,8 +158,8 @@ func (p *power) send(ctx context.Context, plugs []string, give order) (missed []
 			continue
 		}
 		if p.wait > 0 {
-			if e := life.Pause(ctx, p.wait); e != nil {
-				return missed, err
+			if e := rest(ctx, p.wait); e != nil && i+1 < len(plugs) {
+				return append(missed, plugs[i+1:]...), e
 			}
 		}
 	}
@@ -265,7 +282,7 @@ func (p *power) cycle(ctx context.Context, give order) error {
 			// It may have got through. It must not be sent twice, so watch what happens.
 			p.log.Warn("no answer to the order to cycle: " + err.Error())
 		}
-		if err := life.Pause(ctx, p.wait); err != nil {
+		if err := rest(ctx, p.wait); err != nil {
 			return err
 		}
 	}
@@ -277,7 +294,7 @@ func (p *power) cycle(ctx context.Context, give order) error {
 		} else if err != nil && !temporary(err) && watch.Err() == nil {
 			return err
 		}
-		if err := life.Pause(watch, cyclePoll); err != nil {
+		if err := rest(watch, cyclePoll); err != nil {
 			if ctx.Err() != nil {
 				return waited(ctx, Off, Unknown, nil, nil)
 			}
@@ -290,7 +307,7 @@ func (p *power) cycle(ctx context.Context, give order) error {
 func (p *power) comesBack(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, onWindow)
 	defer cancel()
-	for life.Pause(ctx, defaultMin) == nil {
+	for rest(ctx, defaultMin) == nil {
 		if state, err := p.state(ctx); err == nil && (state == On || state == Transitional) {
 			return true
 		}
@@ -304,4 +321,19 @@ func limited(ctx context.Context, limit time.Duration) (context.Context, context
 		return context.WithCancel(ctx)
 	}
 	return context.WithTimeout(ctx, limit)
+}
+
+// rest waits, or says why it did not.
+func rest(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return ctx.Err()
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
 }
