@@ -1,6 +1,7 @@
 package site
 
 import (
+	"fmt"
 	"os"
 	"testing"
 )
@@ -35,5 +36,20 @@ func TestAlive(t *testing.T) {
 	// The number was used again.
 	if s := (State{Daemon: os.Getpid(), Start: start + "1"}); s.Alive() {
 		t.Error("another process is taken for the daemon")
+	}
+}
+
+func TestParseProcess(t *testing.T) {
+	me, err := thisProcess()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := parseProcess(me.String()); got != me || !got.alive() {
+		t.Errorf("got %+v, want %+v", got, me)
+	}
+	for _, s := range []string{"", "x", "12", "-1 5", "0 0", fmt.Sprint(os.Getpid()), fmt.Sprintf("%d 1", os.Getpid())} {
+		if p := parseProcess(s); p.alive() {
+			t.Errorf("%q is taken for %+v, which lives", s, p)
+		}
 	}
 }
