@@ -182,7 +182,7 @@ func TestOperationElsewhere(t *testing.T) {
 		asked <- address
 		return dial(ctx, network, address)
 	}
-	for _, to := range []string{"https://elsewhere.example/operations/1", "https://user@" + strings.TrimPrefix(s.url, "https://") + "/1", "http://127.0.0.1/1", "::", ""} {
+	for _, to := range []string{"https://elsewhere.example/operations/1", "https://user@" + strings.TrimPrefix(s.URL(), "https://") + "/1", "http://127.0.0.1/1", "::", ""} {
 		s.Script(azure.Fault{Path: "/powerOff", Header: map[string]string{"Azure-AsyncOperation": to}})
 		if err := s.Change(group, "n2", func(vm *azure.VM) { vm.Power = azure.Running }); err != nil {
 			t.Fatal(err)
@@ -190,7 +190,7 @@ func TestOperationElsewhere(t *testing.T) {
 		s.call(t, "off", "plug=n2", "power_timeout=20").check(t, 0, "Success: Powered OFF")
 	}
 	for len(asked) > 0 {
-		if a := <-asked; a != strings.TrimPrefix(s.url, "https://") && a != "169.254.169.254:80" {
+		if a := <-asked; a != strings.TrimPrefix(s.URL(), "https://") && a != "169.254.169.254:80" {
 			t.Errorf("it went to %s", a)
 		}
 	}

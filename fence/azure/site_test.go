@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"net"
@@ -15,6 +14,7 @@ import (
 	"pgrex/lib/proc"
 	"pgrex/lib/stonith"
 	"pgrex/tests/fakes/azure"
+	"pgrex/tests/fakes/azure/azuretest"
 )
 
 const group = "db"
@@ -30,10 +30,8 @@ func TestMain(m *testing.M) {
 
 // site is a cloud served over HTTPS, seen by an agent that runs on its machine n1.
 type site struct {
-	*azure.Cloud
-	wire   arm.Wire
-	url    string
-	server *azure.Server
+	*azuretest.Site
+	wire arm.Wire
 }
 
 // ms is a short time in the cloud's configuration.
@@ -57,39 +55,8 @@ var documented = []azure.Grant{{Scope: "/", Actions: []string{
 
 func begin(t *testing.T, cfg azure.Config) *site {
 	t.Helper()
-	c, err := azure.New(cfg, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ca, err := azure.NewAuthority()
-	if err != nil {
-		t.Fatal(err)
-	}
-	srv, err := c.Listen(t.Context(), ca, "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	imds := azure.Serve(l, c.MetadataHandler(group, "n1"), nil)
-	t.Cleanup(func() {
-		if err := errors.Join(srv.Close(), imds.Close()); err != nil {
-			t.Error(err)
-		}
-		c.Close()
-	})
-	return &site{Cloud: c, url: "https://" + srv.Address, server: srv, wire: arm.Wire{
-		Roots: ca.Pool(),
-		// The route that a virtual machine has to the metadata service.
-		Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
-			if address == "169.254.169.254:80" {
-				address = imds.Address
-			}
-			return new(net.Dialer).DialContext(ctx, network, address)
-		},
-	}}
+	s := azuretest.Start(t, cfg, nil)
+	return &site{s, arm.Wire{Roots: s.Authority.Pool(), Dial: s.Dial("n1")}}
 }
 
 // result is what a call of the agent left.
@@ -111,7 +78,7 @@ func (s *site) call(t *testing.T, action string, params ...string) result {
 
 func (s *site) callIn(ctx context.Context, action string, params ...string) result {
 	lines := append([]string{
-		"action=" + action, "cloud=stack", "metadata_endpoint=" + s.url, "nodename=node2", "stonith_status_sleep=0", "request_timeout=2",
+		"action=" + action, "cloud=stack", "metadata_endpoint=" + s.URL(), "nodename=node2", "stonith_status_sleep=0", "request_timeout=2",
 	}, params...)
 	var out, errs bytes.Buffer
 	start := time.Now()
@@ -152,7 +119,7 @@ func (s *site) count(method, end string) int {
 // everywhere leads every name to the site, as a resolver that was told so.
 func (s *site) everywhere(t *testing.T) {
 	t.Helper()
-	dial, address := s.wire.Dial, s.server.Address
+	dial, address := s.wire.Dial, s.Server.Address
 	s.wire.Dial = func(ctx context.Context, network, to string) (net.Conn, error) {
 		if !strings.HasPrefix(to, "169.254.") {
 			to = address

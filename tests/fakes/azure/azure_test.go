@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -20,59 +19,29 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/compute/armcompute/v8"
 
 	"pgrex/tests/fakes/azure"
+	"pgrex/tests/fakes/azure/azuretest"
 )
 
 const group = "db"
 
 // site is a cloud, served over HTTPS, and the options by which the SDK finds it.
 type site struct {
-	*azure.Cloud
+	*azuretest.Site
 	options policy.ClientOptions
-	server  *azure.Server
 }
 
 func begin(t *testing.T, cfg azure.Config, power azure.Power) site {
 	t.Helper()
-	c, err := azure.New(cfg, power)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(c.Close)
-	ca, err := azure.NewAuthority()
-	if err != nil {
-		t.Fatal(err)
-	}
-	srv, err := c.Listen(t.Context(), ca, "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	imds := azure.Serve(l, c.MetadataHandler(group, "n1"), nil)
-	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: ca.Pool()}, ForceAttemptHTTP2: true}
-	// What the route of a virtual machine does with the metadata service's address.
-	transport.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
-		if address == "169.254.169.254:80" {
-			address = imds.Address
-		}
-		return new(net.Dialer).DialContext(ctx, network, address)
-	}
-	t.Cleanup(func() {
-		transport.CloseIdleConnections()
-		if err := errors.Join(srv.Close(), imds.Close()); err != nil {
-			t.Error(err)
-		}
-	})
-	url := "https://" + srv.Address
-	return site{c, policy.ClientOptions{
+	s := azuretest.Start(t, cfg, power)
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: s.Authority.Pool()}, ForceAttemptHTTP2: true, DialContext: s.Dial("n1")}
+	t.Cleanup(transport.CloseIdleConnections)
+	return site{s, policy.ClientOptions{
 		Transport: &http.Client{Transport: transport},
 		Retry:     policy.RetryOptions{MaxRetries: -1},
-		Cloud: cloud.Configuration{ActiveDirectoryAuthorityHost: url + "/", Services: map[cloud.ServiceName]cloud.ServiceConfiguration{
-			cloud.ResourceManager: {Endpoint: url, Audience: c.Audience()},
+		Cloud: cloud.Configuration{ActiveDirectoryAuthorityHost: s.URL() + "/", Services: map[cloud.ServiceName]cloud.ServiceConfiguration{
+			cloud.ResourceManager: {Endpoint: s.URL(), Audience: s.Audience()},
 		}},
-	}, srv}
+	}}
 }
 
 var everything = []azure.Grant{{Scope: "/", Actions: []string{"*"}}}

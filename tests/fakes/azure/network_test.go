@@ -105,7 +105,7 @@ func (s site) call(t *testing.T, method, path string, in any, header ...string) 
 		if !strings.Contains(path, "api-version") {
 			path += api
 		}
-		path = "https://" + s.server.Address + path
+		path = s.URL() + path
 	}
 	req, err := http.NewRequestWithContext(t.Context(), method, path, strings.NewReader(string(data)))
 	if err != nil {
