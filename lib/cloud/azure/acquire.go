@@ -38,7 +38,9 @@ type acquire struct {
 	removal *azure.Operation
 	method  Method
 	// moves counts the moves that were refused as locked.
-	moves  int
+	moves int
+	// again counts the changes of ours that gave way to others.
+	again  int
 	warned map[string]bool
 }
 

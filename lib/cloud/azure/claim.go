@@ -257,9 +257,7 @@ func (a *acquire) claim(ctx context.Context, header http.Header, own nic) error 
 		_, err := a.calm(ctx, own.id, what)
 		return err
 	case errors.As(err, &failed) && strings.Contains(failed.f.Code, "Superseded"):
-		// A later change of the NIC carries ours along: it was made to what ours had left.
-		_, err := a.calm(ctx, own.id, what)
-		return err
+		return a.superseded(ctx, own, what)
 	case errors.As(err, &failed):
 		if a.moved && a.method == Auto {
 			// The next attempt goes the longer way.
@@ -270,6 +268,31 @@ func (a *acquire) claim(ctx context.Context, header http.Header, own nic) error 
 		return &cloud.Error{Class: cloud.Transient, Err: err}
 	default:
 		return err
+	}
+	return nil
+}
+
+// maxSuperseded is how often an acquire begins again because another change has taken the place of its own.
+const maxSuperseded = 3
+
+// superseded is what follows when a later change of the NIC has taken the place of ours. Mostly it carries
+// ours along, since it was made to what ours had left. If the address is where we took it from, ours was
+// undone with nobody else acquiring it, and it may be begun again, if not for ever.
+func (a *acquire) superseded(ctx context.Context, own nic, what string) error {
+	now, err := a.calm(ctx, own.id, what)
+	if err != nil || a.source == "" || a.again >= maxSuperseded {
+		return err
+	}
+	if _, ok := now.find(a.address); ok {
+		return nil
+	}
+	src, err := a.calm(ctx, a.source, what)
+	if err != nil {
+		return err
+	}
+	if _, ok := src.find(a.address); ok {
+		a.again++
+		a.claimed, a.moved = false, false
 	}
 	return nil
 }

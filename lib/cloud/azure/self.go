@@ -42,7 +42,7 @@ func (p *Provider) remembered(ctx context.Context, address netip.Addr) (self, er
 	if me, ok := p.known[address]; ok {
 		return me, nil
 	}
-	if me := p.state.read(address).Self; me != nil && p.fits(*me) {
+	if me := p.state.read(address).Self; me != nil && p.fits(*me, address) {
 		p.known[address] = *me
 		return *me, nil
 	}
@@ -58,7 +58,10 @@ func (p *Provider) remembered(ctx context.Context, address netip.Addr) (self, er
 }
 
 // fits says whether what is remembered agrees with the parameters of today.
-func (p *Provider) fits(me self) bool {
+func (p *Provider) fits(me self, address netip.Addr) bool {
+	if p.o.NIC == "" && p.o.MAC == "" && me.Prefix.IsValid() && !me.Prefix.Contains(address) {
+		return false // it was asked for by name then
+	}
 	return (p.o.NIC == "" || sameID(p.o.NIC, me.NIC)) && (p.o.MAC == "" || sameMAC(p.o.MAC, me.MAC))
 }
 

@@ -17,6 +17,7 @@ import (
 
 	arm "pgrex/lib/azure"
 	"pgrex/tests/fakes/azure"
+	"pgrex/tests/fakes/azure/azuretest"
 )
 
 // TestMain lets many tests wait at the same time: they do little else.
@@ -120,14 +121,10 @@ func (i ids) hold(cfg *azure.Config, name, address string, more obj) {
 	p["ipConfigurations"] = append(p["ipConfigurations"].([]any), i.entry("was-here", address, more))
 }
 
-// site is a cloud served over HTTPS.
+// site is a cloud that is served, and what its machines keep on their disks.
 type site struct {
-	*azure.Cloud
+	*azuretest.Site
 	ids
-	ca  *azure.Authority
-	url string
-	// imds are the addresses of the metadata services by machine.
-	imds map[string]string
 	dirs map[string]string
 	log  *notes
 }
@@ -152,36 +149,11 @@ func (n *notes) String() string {
 
 func begin(t *testing.T, cfg azure.Config, i ids) *site {
 	t.Helper()
-	c, err := azure.New(cfg, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ca, err := azure.NewAuthority()
-	if err != nil {
-		t.Fatal(err)
-	}
-	srv, err := c.Listen(t.Context(), ca, "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &site{Cloud: c, ids: i, ca: ca, url: "https://" + srv.Address, imds: map[string]string{}, dirs: map[string]string{}, log: &notes{}}
-	closers := []func() error{srv.Close}
+	s := &site{Site: azuretest.Start(t, cfg, nil), ids: i, dirs: map[string]string{}, log: &notes{}}
 	for _, vm := range cfg.VMs {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		imds := azure.Serve(l, c.MetadataHandler(group, vm.Name), nil)
-		s.imds[vm.Name], s.dirs[vm.Name] = imds.Address, t.TempDir()
-		closers = append(closers, imds.Close)
+		s.dirs[vm.Name] = t.TempDir()
 	}
 	t.Cleanup(func() {
-		for _, f := range closers {
-			if err := f(); err != nil {
-				t.Error(err)
-			}
-		}
-		c.Close()
 		if t.Failed() {
 			t.Logf("requests:\n%s\nlog:\n%s", s.trace(0), s.log)
 		}
@@ -194,13 +166,8 @@ func (s *site) on(t *testing.T, name string, edit ...func(*Options)) *Provider {
 	t.Helper()
 	o := Options{
 		Azure: arm.Options{
-			Program: "test", Cloud: arm.Stack, MetadataEndpoint: s.url, RequestTimeout: time.Second,
-			Wire: arm.Wire{Roots: s.ca.Pool(), Dial: func(ctx context.Context, network, to string) (net.Conn, error) {
-				if to == "169.254.169.254:80" {
-					to = s.imds[name]
-				}
-				return new(net.Dialer).DialContext(ctx, network, to)
-			}},
+			Program: "test", Cloud: arm.Stack, MetadataEndpoint: s.URL(), RequestTimeout: time.Second,
+			Wire: arm.Wire{Roots: s.Authority.Pool(), Dial: s.Dial(name)},
 			// The SDK keeps the tokens of managed identities for the whole process, by their id.
 			Identity: arm.Identity{Managed: s.identity(name)},
 		},
@@ -315,5 +282,7 @@ func (s *site) regrant(name string, actions []string) {
 	s.AddPrincipal(azure.Principal{Name: name + " again", ClientID: "id-of-" + name + "-again", AssignedTo: []string{name}, Grants: []azure.Grant{{Scope: "/", Actions: actions}}})
 	s.dirs["identity "+name] = "id-of-" + name + "-again"
 }
+
+func accept(context.Context) error { return nil }
 
 var errTest = errors.New("the test says no")
