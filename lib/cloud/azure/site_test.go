@@ -7,7 +7,6 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -123,10 +122,11 @@ func (i ids) hold(cfg *azure.Config, name, address string, more obj) {
 
 // site is a cloud that is served, and what its machines keep on their disks.
 type site struct {
-	*azuretest.Site
+	*azure.Cloud
 	ids
-	dirs map[string]string
-	log  *notes
+	served *azuretest.Site
+	dirs   map[string]string
+	log    *notes
 }
 
 // notes keeps log lines.
@@ -149,7 +149,8 @@ func (n *notes) String() string {
 
 func begin(t *testing.T, cfg azure.Config, i ids) *site {
 	t.Helper()
-	s := &site{Site: azuretest.Start(t, cfg, nil), ids: i, dirs: map[string]string{}, log: &notes{}}
+	served := azuretest.Start(t, cfg, nil)
+	s := &site{Cloud: served.Cloud, ids: i, served: served, dirs: map[string]string{}, log: &notes{}}
 	for _, vm := range cfg.VMs {
 		s.dirs[vm.Name] = t.TempDir()
 	}
@@ -166,8 +167,8 @@ func (s *site) on(t *testing.T, name string, edit ...func(*Options)) *Provider {
 	t.Helper()
 	o := Options{
 		Azure: arm.Options{
-			Program: "test", Cloud: arm.Stack, MetadataEndpoint: s.URL(), RequestTimeout: time.Second,
-			Wire: arm.Wire{Roots: s.Authority.Pool(), Dial: s.Dial(name)},
+			Program: "test", Cloud: arm.Stack, MetadataEndpoint: s.served.URL(), RequestTimeout: time.Second,
+			Wire: arm.Wire{Roots: s.served.Authority.Pool(), Dial: s.served.Dial(name)},
 			// The SDK keeps the tokens of managed identities for the whole process, by their id.
 			Identity: arm.Identity{Managed: s.identity(name)},
 		},
