@@ -82,6 +82,10 @@ func (a *agent) withoutNetwork(err error) error {
 		return ocf.Errorf(ocf.ErrGeneric, "%w", err)
 	}
 	switch a.call.Action {
+	case "start", "validate-all":
+		if a.conf.err != nil {
+			return a.conf.err
+		}
 	case "stop":
 		a.log.Info("nothing to stop: " + err.Error())
 		return nil

@@ -363,7 +363,7 @@ func TestFirstLookIsShort(t *testing.T) {
 	b := lan(t)
 	begin := time.Now()
 	b.want("start", ocf.OK)
-	if took := time.Since(begin); took < quickPatience/2 || took > 10*quickPatience {
+	if took := time.Since(begin); took < quickPatience/2 || took > 100*quickPatience {
 		t.Errorf("took %v", took)
 	}
 }

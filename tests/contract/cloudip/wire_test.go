@@ -1,0 +1,84 @@
+package cloudip
+
+import (
+	"errors"
+	"net/netip"
+	"os"
+	"runtime"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// frame is an ARP packet as the peer saw it.
+type frame struct {
+	at             time.Time
+	reply          bool
+	sender, target string
+}
+
+// wire collects the ARP packets that reach the peer.
+type wire struct {
+	file   *os.File
+	frames chan []frame
+}
+
+// listen begins to collect.
+func listen(t *testing.T) *wire {
+	t.Helper()
+	type opened struct {
+		fd  int
+		err error
+	}
+	done := make(chan opened)
+	go func() {
+		runtime.LockOSThread() // the thread is in the peer's namespace and ends with this goroutine
+		ns, err := os.Open("/run/netns/" + peer)
+		if err == nil {
+			err = unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET)
+			_ = ns.Close()
+		}
+		if err != nil {
+			done <- opened{0, err}
+			return
+		}
+		const arp = 0x0608 // ETH_P_ARP as it is on the wire
+		fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, arp)
+		done <- opened{fd, err}
+	}()
+	o := <-done
+	if o.err != nil {
+		t.Fatal(o.err)
+	}
+	w := &wire{file: os.NewFile(uintptr(o.fd), "arp"), frames: make(chan []frame, 1)}
+	go func() {
+		var frames []frame
+		b := make([]byte, 256)
+		for {
+			n, err := w.file.Read(b)
+			if errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, os.ErrClosed) {
+				w.frames <- frames
+				return
+			}
+			if err != nil || n < 28 {
+				continue
+			}
+			frames = append(frames, frame{
+				time.Now(), b[7] == 2, netip.AddrFrom4([4]byte(b[14:18])).String(), netip.AddrFrom4([4]byte(b[24:28])).String(),
+			})
+		}
+	}()
+	return w
+}
+
+// stop ends the collecting.
+func (w *wire) stop(t *testing.T) []frame {
+	t.Helper()
+	if err := w.file.SetReadDeadline(time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	frames := <-w.frames
+	_ = w.file.Close()
+	return frames
+}
