@@ -13,11 +13,13 @@ import (
 	"testing"
 	"time"
 
+	"software.sslmate.com/src/go-pkcs12"
+
 	"pgrex/tests/fakes/azure"
 )
 
 // selfSigned makes a certificate with its key, as an administrator would register one.
-func selfSigned(t *testing.T) (cert, both []byte) {
+func selfSigned(t *testing.T) (cert, both []byte, pkcs pkcs12s) {
 	t.Helper()
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
@@ -32,9 +34,30 @@ func selfSigned(t *testing.T) (cert, both []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	parsed, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
 	cert = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-	return cert, append(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8}), cert...)
+	pkcs = pkcs12s{}
+	for name, by := range map[string]struct {
+		*pkcs12.Encoder
+		passphrase string
+	}{
+		"legacy": {pkcs12.LegacyRC2, passphrase}, "des": {pkcs12.LegacyDES, passphrase}, "modern": {pkcs12.Modern2023, passphrase},
+		"newest": {pkcs12.Modern2026, passphrase}, "open": {pkcs12.Passwordless, ""},
+	} {
+		if pkcs[name], err = by.Encode(key, parsed, nil, by.passphrase); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return cert, append(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8}), cert...), pkcs
 }
+
+// pkcs12s are files of one certificate by the way they are encrypted, and passphrase is what opens them.
+type pkcs12s map[string][]byte
+
+const passphrase = "s3cr3t-passphrase"
 
 func write(t *testing.T, data []byte) string {
 	t.Helper()
@@ -47,8 +70,12 @@ func write(t *testing.T, data []byte) string {
 
 // Every way to sign in, right and wrong.
 func TestIdentities(t *testing.T) {
-	cert, both := selfSigned(t)
-	_, stranger := selfSigned(t)
+	cert, both, pkcs := selfSigned(t)
+	_, stranger, _ := selfSigned(t)
+	locked := pem.EncodeToMemory(&pem.Block{Type: "ENCRYPTED PRIVATE KEY", Bytes: []byte("not looked at")})
+	by := func(data []byte, more ...string) []string {
+		return append([]string{"username=app-id", "certificate_file=" + write(t, data)}, more...)
+	}
 	cfg := usual()
 	resource := "/subscriptions/x/resourceGroups/ids/providers/Microsoft.ManagedIdentity/userAssignedIdentities/fencing"
 	cfg.Principals = []azure.Principal{
@@ -82,6 +109,18 @@ func TestIdentities(t *testing.T) {
 		{name: "other certificate", params: []string{"username=app-id", "certificate_file=" + write(t, stranger), tenant}, parts: []string{"AADSTS700027", "register the certificate"}},
 		{name: "certificate without key", params: []string{"username=app-id", "certificate_file=" + write(t, cert), tenant}, parts: []string{"cannot sign in as application app-id (certificate)"}},
 		{name: "no certificate", params: []string{"username=app-id", "certificate_file=/nonexistent", tenant}, parts: []string{"no such file"}},
+		{name: "PEM and a password", params: by(both, "password="+passphrase, tenant), as: "app"},
+		{name: "encrypted PEM", params: by(append(locked, cert...), "password="+passphrase, tenant), parts: []string{"make a PKCS#12 file of it"}},
+		{name: "PKCS#12, RC2", params: by(pkcs["legacy"], "password="+passphrase, tenant), as: "app"},
+		{name: "PKCS#12, 3DES", params: by(pkcs["des"], "password="+passphrase, tenant), as: "app"},
+		{name: "PKCS#12, AES as OpenSSL 3 has it", params: by(pkcs["modern"], "password="+passphrase, tenant), as: "app"},
+		{name: "PKCS#12, PBMAC1", params: by(pkcs["newest"], "password="+passphrase, tenant), as: "app"},
+		{name: "PKCS#12 without a passphrase", params: by(pkcs["open"], tenant), as: "app"},
+		{name: "PKCS#12, passphrase by file", params: by(pkcs["modern"], "password_file="+write(t, []byte(passphrase+"\n")), tenant), as: "app"},
+		{name: "PKCS#12, wrong passphrase", params: by(pkcs["modern"], "password=wr0ng", tenant), parts: []string{"the passphrase of the PKCS#12 file is another"}},
+		{name: "PKCS#12, no passphrase", params: by(pkcs["modern"], tenant), parts: []string{"the PKCS#12 file has a passphrase"}},
+		{name: "PKCS#12, cut off", params: by(pkcs["modern"][:200], "password="+passphrase, tenant), parts: []string{"neither PEM nor PKCS#12"}},
+		{name: "empty certificate file", params: by(nil, tenant), parts: []string{"neither PEM nor PKCS#12"}},
 		{name: "workload identity", params: []string{"username=app-id", "federated_token_file=" + write(t, []byte("token-of-elsewhere")), tenant}, as: "app"},
 		{name: "stale workload identity", params: []string{"username=app-id", "federated_token_file=" + write(t, []byte("old-token")), tenant}, parts: []string{"AADSTS700027"}},
 		{name: "no workload token", params: []string{"username=app-id", "federated_token_file=/nonexistent", tenant}, parts: []string{"no such file"}},

@@ -75,7 +75,7 @@ func parameters() []stonith.Parameter {
 	cloudName.Check = azure.KnownCloud
 	certificate := param("certificate_file", meta.String, "path",
 		"Certificate and private key of the application",
-		"PEM or PKCS#12, an absolute path on every node that may fence; readable by root only. password is its passphrase, if it has one.")
+		"PEM, unencrypted, or PKCS#12; an absolute path on every node that may fence; readable by root only. password is the passphrase of PKCS#12, if it has one.")
 	certificate.Check = absolute
 	federated := param("federated_token_file", meta.String, "path",
 		"Token of a workload identity federation",

@@ -132,11 +132,7 @@ func (i Identity) certificate(p Place, options policy.ClientOptions) (azcore.Tok
 	if err != nil {
 		return nil, err
 	}
-	var passphrase []byte
-	if i.Secret != "" {
-		passphrase = []byte(i.Secret)
-	}
-	certs, key, err := azidentity.ParseCertificates(data, passphrase)
+	certs, key, err := parseCertificate(data, i.Secret)
 	if err != nil {
 		return nil, err
 	}
