@@ -81,7 +81,7 @@ func takeDown(t *testing.T, names ...string) {
 func TestSideBySide(t *testing.T) {
 	names := []string{fmt.Sprintf("twin-a%d", os.Getpid()), fmt.Sprintf("twin-b%d", os.Getpid())}
 	takeDown(t, names...)
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	for range 3 {
 		var wg sync.WaitGroup
@@ -121,7 +121,7 @@ func TestSideBySide(t *testing.T) {
 func TestSameName(t *testing.T) {
 	name := fmt.Sprintf("same-%d", os.Getpid())
 	takeDown(t, name)
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	errs := make(chan error, 2)
 	for range 2 {
@@ -155,7 +155,7 @@ func TestBuilderKilled(t *testing.T) {
 		t.Run(after.String(), func(t *testing.T) {
 			orphan, next := fmt.Sprintf("orphan%d-%d", i, os.Getpid()), fmt.Sprintf("next%d-%d", i, os.Getpid())
 			takeDown(t, orphan, next)
-			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 			defer cancel()
 			builder, out := lab(t, "up", "--bare", "--nodes=2", "--name="+orphan)
 			dir := site.Plan{Name: orphan}.Dir()
@@ -178,7 +178,7 @@ func TestBuilderKilled(t *testing.T) {
 				t.Fatalf("%v: %v", err, processesOf(t, orphan))
 			}
 			up, out := lab(t, "up", "--bare", "--nodes=1", "--name="+next)
-			defer func() { wait(t, up, out, 30*time.Second) }()
+			defer func() { wait(t, up, out, time.Minute) }()
 			err = host.Poll(ctx, "the next lab", 10*time.Millisecond, func() (bool, error) {
 				_, err := site.Open(next)
 				return err == nil, nil
@@ -193,7 +193,7 @@ func TestBuilderKilled(t *testing.T) {
 				_ = unix.Kill(up.Pid, unix.SIGTERM) // the rest is shown once
 				return
 			}
-			wait(t, up, out, 30*time.Second)
+			wait(t, up, out, time.Minute)
 			// The process that made it has ended, and it lives.
 			if s, err := site.Open(next); err != nil {
 				t.Errorf("%v; up said: %s", err, said(out))
