@@ -10,6 +10,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/compute/armcompute/v8"
 
 	"pgrex/lib/azure"
+	"pgrex/lib/life"
 	"pgrex/lib/stonith"
 )
 
@@ -265,7 +266,7 @@ func (d *device) edit(ctx context.Context, vm string, n nic, change func(nic) (b
 			d.call.Log.Warn(fmt.Sprintf("%s: not now (%s); trying again until it works", what, f.Words()))
 			warned = true
 		}
-		if azure.Rest(ctx, max(lockPause, f.After)) != nil {
+		if life.Pause(ctx, max(lockPause, f.After)) != nil {
 			return stonith.Errorf(stonith.WaitingOff, "%s: until the end something else was changing it (%s)", what, f.Words())
 		}
 		if n, err = d.readNIC(ctx, n.id); err != nil {

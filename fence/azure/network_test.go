@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	arm "pgrex/lib/azure"
+	"pgrex/lib/life"
 	"pgrex/tests/fakes/azure"
 )
 
@@ -285,7 +286,7 @@ func (s *site) until(t *testing.T, ok func() bool) error {
 		if ok() {
 			return nil
 		}
-		if err := arm.Rest(t.Context(), 10_000_000); err != nil {
+		if err := life.Pause(t.Context(), 10_000_000); err != nil {
 			return err
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/compute/armcompute/v8"
 
 	"pgrex/lib/azure"
+	"pgrex/lib/life"
 	"pgrex/lib/stonith"
 )
 
@@ -195,7 +196,7 @@ func (d *device) order(ctx context.Context, vm string, want stonith.State, send 
 		if state, err := d.state(ctx, vm); err == nil && state == want {
 			return nil
 		}
-		if azure.Rest(ctx, max(lockPause, f.After)) != nil {
+		if life.Pause(ctx, max(lockPause, f.After)) != nil {
 			class := stonith.WaitingOff
 			if want == stonith.On {
 				class = stonith.WaitingOn

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/cloud"
+
+	"pgrex/lib/life"
 )
 
 // maxAnswer bounds what is read of one small answer.
@@ -115,7 +117,7 @@ const (
 func look(ctx context.Context, web *http.Client, address string, header http.Header, bound time.Duration, v any) error {
 	for try := 1; ; try++ {
 		err := lookOnce(ctx, web, address, header, bound, v)
-		if err == nil || try == lookTries || Silent(err) && try == silentTries || Rest(ctx, lookPause) != nil {
+		if err == nil || try == lookTries || Silent(err) && try == silentTries || life.Pause(ctx, lookPause) != nil {
 			return err
 		}
 	}

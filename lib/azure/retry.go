@@ -9,6 +9,8 @@ import (
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
+
+	"pgrex/lib/life"
 )
 
 const (
@@ -48,7 +50,7 @@ func (p patience) Do(req *policy.Request) (*http.Response, error) {
 		}
 		p.log.Warn(fmt.Sprintf("%s; %s %s is sent again after %s", why, req.Raw().Method, req.Raw().URL.Host, wait.Round(time.Millisecond)))
 		runtime.Drain(resp)
-		if err := Rest(ctx, wait); err != nil {
+		if err := life.Pause(ctx, wait); err != nil {
 			return nil, &endedError{err, why}
 		}
 	}
@@ -101,16 +103,4 @@ func (p patience) again(ctx context.Context, resp *http.Response, err error, try
 		return pause, fmt.Sprintf("status %d", resp.StatusCode)
 	}
 	return 0, ""
-}
-
-// Rest waits, or says why it did not.
-func Rest(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-t.C:
-		return nil
-	}
 }

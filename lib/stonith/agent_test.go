@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"pgrex/lib/life"
 	"pgrex/lib/meta"
 	"pgrex/lib/proc"
 	"pgrex/lib/proc/proctest"
@@ -522,7 +523,7 @@ func TestSignal(t *testing.T) {
 			dev.offAfter = time.Minute
 			ctx, cancel := context.WithCancelCause(t.Context())
 			go func() {
-				_ = rest(context.Background(), 3*time.Second)
+				_ = life.Pause(context.Background(), 3*time.Second)
 				cancel(errStopped)
 			}()
 			r := runAs(ctx, testAgent(dev), dev, nil, strings.NewReader("ip=x\n"+in))

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"log/slog"
 	"time"
+
+	"pgrex/lib/life"
 )
 
 const (
@@ -123,7 +125,7 @@ func (p *power) turn(ctx context.Context, want State, give order, again pace) er
 		if gap > 0 {
 			left = min(pause, max(gap-time.Since(last), 0))
 		}
-		if err := rest(ctx, left); err != nil {
+		if err := life.Pause(ctx, left); err != nil {
 			return waited(ctx, want, seen, refused, failed)
 		}
 		pause = min(pause*3/2, p.poll.Max)
@@ -158,7 +160,7 @@ func (p *power) send(ctx context.Context, plugs []string, give order) (missed []
 			continue
 		}
 		if p.wait > 0 {
-			if e := rest(ctx, p.wait); e != nil && i+1 < len(plugs) {
+			if e := life.Pause(ctx, p.wait); e != nil && i+1 < len(plugs) {
 				return append(missed, plugs[i+1:]...), e
 			}
 		}
@@ -282,7 +284,7 @@ func (p *power) cycle(ctx context.Context, give order) error {
 			// It may have got through. It must not be sent twice, so watch what happens.
 			p.log.Warn("no answer to the order to cycle: " + err.Error())
 		}
-		if err := rest(ctx, p.wait); err != nil {
+		if err := life.Pause(ctx, p.wait); err != nil {
 			return err
 		}
 	}
@@ -294,7 +296,7 @@ func (p *power) cycle(ctx context.Context, give order) error {
 		} else if err != nil && !temporary(err) && watch.Err() == nil {
 			return err
 		}
-		if err := rest(watch, cyclePoll); err != nil {
+		if err := life.Pause(watch, cyclePoll); err != nil {
 			if ctx.Err() != nil {
 				return waited(ctx, Off, Unknown, nil, nil)
 			}
@@ -307,7 +309,7 @@ func (p *power) cycle(ctx context.Context, give order) error {
 func (p *power) comesBack(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, onWindow)
 	defer cancel()
-	for rest(ctx, defaultMin) == nil {
+	for life.Pause(ctx, defaultMin) == nil {
 		if state, err := p.state(ctx); err == nil && (state == On || state == Transitional) {
 			return true
 		}
@@ -321,19 +323,4 @@ func limited(ctx context.Context, limit time.Duration) (context.Context, context
 		return context.WithCancel(ctx)
 	}
 	return context.WithTimeout(ctx, limit)
-}
-
-// rest waits, or says why it did not.
-func rest(ctx context.Context, d time.Duration) error {
-	if d <= 0 {
-		return ctx.Err()
-	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-t.C:
-		return nil
-	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"pgrex/lib/azure"
 	"pgrex/lib/cloud"
+	"pgrex/lib/life"
 )
 
 // acquire is one run of Acquire. Each step looks at our own NIC and decides anew what to do; only what
@@ -69,7 +70,7 @@ func (p *Provider) Acquire(ctx context.Context, address netip.Addr, accepted fun
 			if stale(err) {
 				pause /= 10 // somebody was faster; there is something new to see at once
 			}
-			if azure.Rest(ctx, pause) == nil {
+			if life.Pause(ctx, pause) == nil {
 				continue
 			}
 		}
@@ -282,7 +283,7 @@ func (p *Provider) follow(ctx context.Context, op *azure.Operation, what string)
 		if time.Since(begun) > pollSlowly {
 			pause *= 2
 		}
-		if err := azure.Rest(ctx, pause); err != nil {
+		if err := life.Pause(ctx, pause); err != nil {
 			return fault(cloud.Transient, "%s was accepted and is not complete: %w", what, err)
 		}
 		progress, f := p.arm.Look(ctx, op, 0)
@@ -316,7 +317,7 @@ func (p *Provider) calm(ctx context.Context, id, what string) (nic, error) {
 		if err != nil && !passing(err) || err == nil && !n.changing() {
 			return n, err
 		}
-		if azure.Rest(ctx, p.o.Poll) != nil {
+		if life.Pause(ctx, p.o.Poll) != nil {
 			return n, fault(cloud.Transient, "%s is not complete: %w", what, ctx.Err())
 		}
 	}

@@ -9,6 +9,7 @@ import (
 
 	"pgrex/lib/azure"
 	"pgrex/lib/cloud"
+	"pgrex/lib/life"
 )
 
 // take is the step when our NIC does not have the address: it is taken from whoever has it, or from nobody.
@@ -148,7 +149,7 @@ func (a *acquire) give(ctx context.Context, own nic) error {
 			a.fresh[own.id] = untouched // a refused change has changed nothing
 			return nil
 		}
-		if azure.Rest(ctx, a.o.Poll) != nil {
+		if life.Pause(ctx, a.o.Poll) != nil {
 			return fault(cloud.Transient, "the former holder's change is not complete: %w", ctx.Err())
 		}
 	}
@@ -200,7 +201,7 @@ func (a *acquire) refused(ctx context.Context, own nic, err error) (waiting bool
 	}
 	again := sameID(id, a.empty)
 	a.source, a.removal = id, nil
-	if again && azure.Rest(ctx, a.o.Poll) != nil {
+	if again && life.Pause(ctx, a.o.Poll) != nil {
 		// That NIC does not show the address any more: somebody else is taking it off.
 		return false, fault(cloud.Transient, "%s is still being taken off %s: %w", a.address, azure.Last(id), ctx.Err())
 	}

@@ -10,6 +10,7 @@ import (
 
 	"pgrex/lib/azure"
 	"pgrex/lib/cloud"
+	"pgrex/lib/life"
 )
 
 // Method is how an address is moved.
@@ -185,7 +186,7 @@ func (p *Provider) Release(ctx context.Context, address netip.Addr) error {
 		if !passing(err) {
 			return err
 		}
-		if azure.Rest(ctx, p.o.Poll) != nil {
+		if life.Pause(ctx, p.o.Poll) != nil {
 			return err
 		}
 	}
