@@ -31,9 +31,10 @@ func Plain(err error) error {
 		return nil
 	}
 	var (
-		dns  *net.DNSError
-		op   *net.OpError
-		cert *tls.CertificateVerificationError
+		dns   *net.DNSError
+		op    *net.OpError
+		cert  *tls.CertificateVerificationError
+		proxy *proxyError
 		// address is the wrapper of every error of net/http.
 		address *url.Error
 		text    string
@@ -45,6 +46,10 @@ func Plain(err error) error {
 		text = "no answer in time"
 	case errors.As(err, &cert):
 		text = "its certificate is not trusted: " + Quotable(cert.Err.Error())
+	case errors.As(err, &proxy):
+		text = proxy.Error()
+	case errors.As(err, &op) && op.Op == "proxyconnect": // net/http's word
+		text = "the proxy was not reached: " + Quotable(op.Err.Error())
 	case errors.As(err, &op) && op.Err != nil:
 		text = Quotable(op.Err.Error())
 		if op.Addr != nil {

@@ -4,9 +4,11 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"time"
 )
 
@@ -29,6 +31,13 @@ const (
 	pingAfter = 2 * time.Second
 )
 
+// proxyError is the refusal of a proxy, which knows nothing of what was asked of Azure.
+type proxyError struct{ host, status string }
+
+func (e *proxyError) Error() string {
+	return fmt.Sprintf("the proxy %s refuses: %s", Quotable(e.host), Quotable(e.status))
+}
+
 // Client makes an HTTP client with bounds of its own. The instance metadata service refuses requests
 // that come through a proxy, so its client must have none.
 func (w Wire) Client(proxy bool) *http.Client {
@@ -46,6 +55,12 @@ func (w Wire) Client(proxy bool) *http.Client {
 	}
 	if proxy {
 		t.Proxy = http.ProxyFromEnvironment
+		t.OnProxyConnectResponse = func(_ context.Context, proxy *url.URL, _ *http.Request, res *http.Response) error {
+			if res.StatusCode != http.StatusOK {
+				return &proxyError{proxy.Host, res.Status}
+			}
+			return nil
+		}
 	}
 	return &http.Client{Transport: t, CheckRedirect: func(*http.Request, []*http.Request) error {
 		// Neither ARM nor the login endpoint redirects; a captive portal does.
