@@ -51,10 +51,11 @@ func buildFlags() []cli.Flag {
 		&cli.IntFlag{Name: "nodes", Value: 2, Usage: "2 to 5 nodes"},
 		&cli.StringFlag{Name: "disk", Value: "tmpfs", Usage: "tmpfs, or loop: a file system that loses what was not synced when the power goes"},
 		&cli.BoolFlag{Name: "second-bmc", Usage: "give each node another BMC, at 172.20.144.81 and on"},
+		&cli.StringFlag{Name: "profile", Value: "lan", Usage: "lan, or azure: a virtual network, cloudip and fence_azure"},
 		&cli.StringFlag{Name: "agents", Value: "ours", Usage: "ours (ocf:pgrex:pgsql) or reference (ocf:heartbeat:pgsql)"},
 		&cli.StringFlag{Name: "bin", Usage: "directory of our built agents (default: where lab itself is)"},
 		&cli.StringFlag{Name: "root", Value: "/", Usage: "root file system under the nodes, for example a debootstrap"},
-		&cli.StringSliceFlag{Name: "set", Usage: "VARIABLE=VALUE for docs/examples/pgrex.pcs"},
+		&cli.StringSliceFlag{Name: "set", Usage: "VARIABLE=VALUE for the configuration in docs/examples"},
 	}
 }
 
@@ -68,6 +69,13 @@ func options(c *cli.Context) (cluster.Options, error) {
 	var err error
 	if o.Agents, err = cluster.ParseAgents(c.String("agents")); err != nil {
 		return o, err
+	}
+	switch p := c.String("profile"); p {
+	case "lan":
+	case "azure":
+		o.Azure = true
+	default:
+		return o, fmt.Errorf("no profile %q: use lan or azure", p)
 	}
 	switch d := c.String("disk"); d {
 	case "tmpfs":

@@ -25,6 +25,9 @@ const (
 	Group = "pgrex"
 	// VNet is the virtual network. Its subnets have the names of the LANs.
 	VNet = "pgrex-vnet"
+	// VIPReplication is where standbys stream from. The PG-REX manual's address,
+	// 192.168.2.3, is one of those that Azure keeps in every subnet.
+	VIPReplication = "192.168.2.10"
 )
 
 // Options say what is in the subscription.

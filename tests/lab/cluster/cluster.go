@@ -51,7 +51,10 @@ type Options struct {
 	Agents Agents
 	// Bin is where our built agents are.
 	Bin string
-	// Variables override variables of docs/examples/pgrex.pcs.
+	// Example is the configuration below docs/examples, "" for that of the place:
+	// pgrex.pcs on a LAN, pgrex-azure.pcs in Azure.
+	Example string
+	// Variables override variables of the configuration.
 	Variables map[string]string
 	// Bare stops after corosync and Pacemaker are online: no PostgreSQL, no
 	// resources.
@@ -69,9 +72,10 @@ type Cluster struct {
 	// online, for the one that built it.
 	OnlineAfter time.Duration
 
-	vars map[string]string
-	mode string                 // pgsql's rep_mode
-	dc   atomic.Pointer[string] // the DC when last asked
+	example string // the configuration it gets
+	vars    map[string]string
+	mode    string                 // pgsql's rep_mode
+	dc      atomic.Pointer[string] // the DC when last asked
 }
 
 // Up builds a lab and a cluster in it. It returns once the configuration is in
@@ -90,7 +94,7 @@ func Up(ctx context.Context, o Options) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Cluster{Site: s, Agents: o.Agents, vars: variables(o)}
+	c := &Cluster{Site: s, Agents: o.Agents, example: o.example(), vars: variables(o)}
 	c.mode = c.vars["REP_MODE"]
 	if err := c.up(ctx, o, begin); err != nil {
 		dir, _ := c.KeepLogs("up-" + o.Name)

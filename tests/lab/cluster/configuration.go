@@ -59,6 +59,9 @@ func variables(o Options) map[string]string {
 		// It takes the cipher suite it is told, and the simulator knows one.
 		v["FENCE_AGENT"], v["BMC_OPTIONS"] = "fence_ipmilan", "lanplus=1 cipher=3 power_wait=1"
 	}
+	if o.Azure {
+		addCloudVariables(v)
+	}
 	for k, x := range o.Variables {
 		v[k] = x
 	}
@@ -69,7 +72,7 @@ func variables(o Options) map[string]string {
 // It does not need the cluster.
 func (c *Cluster) prepareConfiguration(ctx context.Context) error {
 	node := c.NodeNames()[0]
-	script, err := docs.File("examples/pgrex.pcs")
+	script, err := docs.File(c.example)
 	if err != nil {
 		return err
 	}
@@ -114,7 +117,7 @@ func (c *Cluster) prepareConfiguration(ctx context.Context) error {
 
 func (c *Cluster) cacheKey(ctx context.Context, node, input string) (string, error) {
 	out, err := c.Must(ctx, node, "sh", "-c",
-		"dpkg-query -W pcs pacemaker resource-agents fence-agents 2>/dev/null; for a in /usr/lib/ocf/resource.d/pgrex/*; do $a meta-data | cksum; done 2>/dev/null; fence_ipmi -o metadata 2>/dev/null | cksum; true")
+		"dpkg-query -W pcs pacemaker resource-agents fence-agents 2>/dev/null; for a in /usr/lib/ocf/resource.d/pgrex/*; do $a meta-data | cksum; done 2>/dev/null; for a in fence_ipmi fence_azure; do $a -o metadata 2>/dev/null | cksum; done; true")
 	if err != nil {
 		return "", err
 	}

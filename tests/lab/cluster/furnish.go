@@ -53,12 +53,15 @@ func (c *Cluster) files(o Options, node string, i int) (map[string]string, error
 		"/etc/hostname":               node + "\n",
 		"/etc/hosts":                  c.hosts(),
 		"/etc/corosync/corosync.conf": c.corosyncConf(),
-		"/etc/lab/net.batch":          addresses(i),
+		"/etc/lab/net.batch":          addresses(i, c.LANs()),
 		bootScript:                    boot,
 		startScript:                   start,
 		stopScript:                    stop,
 		autostart:                     "",
 		seedCIB:                       c.seed(),
+	}
+	if err := c.addCloudFiles(f); err != nil {
+		return nil, err
 	}
 	if o.Agents == Reference {
 		helper, err := patchedHelper(o.Lower)
@@ -68,6 +71,9 @@ func (c *Cluster) files(o Options, node string, i int) (map[string]string, error
 		f[helperPath] = helper
 	}
 	needed := []string{"pgsql", "fence_ipmi"}
+	if o.Azure {
+		needed = []string{"pgsql", "cloudip", "fence_azure"}
+	}
 	for bin, path := range agentPaths() {
 		b, err := os.ReadFile(filepath.Join(o.Bin, bin))
 		switch {
@@ -83,9 +89,10 @@ func (c *Cluster) files(o Options, node string, i int) (map[string]string, error
 // agentPaths says where our agents go on a node, by the names of the binaries.
 func agentPaths() map[string]string {
 	return map[string]string{
-		"pgsql":      "/usr/lib/ocf/resource.d/pgrex/pgsql",
-		"cloudip":    "/usr/lib/ocf/resource.d/pgrex/cloudip",
-		"fence_ipmi": "/usr/sbin/fence_ipmi",
+		"pgsql":       "/usr/lib/ocf/resource.d/pgrex/pgsql",
+		"cloudip":     "/usr/lib/ocf/resource.d/pgrex/cloudip",
+		"fence_ipmi":  "/usr/sbin/fence_ipmi",
+		"fence_azure": "/usr/sbin/fence_azure",
 	}
 }
 
@@ -133,10 +140,10 @@ func (c *Cluster) hosts() string {
 	return b.String()
 }
 
-func addresses(i int) string {
+func addresses(i int, lans []network.LAN) string {
 	var b strings.Builder
 	b.WriteString("link set lo up\n")
-	for _, l := range network.LANs() {
+	for _, l := range lans {
 		fmt.Fprintf(&b, "address add %s/24 dev %s\nlink set %s up\n", network.Address(l, i), l.Interface(), l.Interface())
 	}
 	return b.String()
@@ -250,6 +257,8 @@ const start = `#!/bin/sh
 # Start the cluster on this node.
 until [ -e /run/lab-booted ]; do sleep 0.02; done
 corosync || exit 1
+# In the lab's Azure: the Resource Manager's certificate.
+if [ -e /etc/lab/ca.pem ]; then export SSL_CERT_FILE=/etc/lab/ca.pem; fi
 # Agents inherit these: one log with milliseconds for daemons and agents.
 export PCMK_logfile=/var/log/pacemaker/pacemaker.log
 export HA_logfile=/var/log/pacemaker/ha.log

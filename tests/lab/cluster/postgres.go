@@ -129,7 +129,7 @@ func (c *Cluster) preparePostgres(ctx context.Context) error {
 // CopyStandby makes a node's data directory anew from the primary, the
 // documented way. The cluster must not run PostgreSQL there.
 func (c *Cluster) CopyStandby(ctx context.Context, node string) error {
-	return c.copyFrom(ctx, node, network.VIPReplication)
+	return c.copyFrom(ctx, node, c.replicationVIP())
 }
 
 // copyFrom runs the documented line on a node.

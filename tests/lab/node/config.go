@@ -25,6 +25,8 @@ type Config struct {
 	Disk string
 	// Loop is the number of a block device the node gets as /dev/labdisk.
 	Loop uint64
+	// LANs are the networks the node is plugged into.
+	LANs []network.LAN
 	// Boot is a shell script inside the node that is run at boot, in the
 	// node.
 	Boot string
@@ -44,6 +46,3 @@ func (c Config) root() string { return filepath.Join(c.Dir, "root") }
 // Durable are the directories that are on the block device when there is one:
 // PostgreSQL's, the agents' tmpdir and the cluster's memory.
 func Durable() []string { return []string{"/dbfp", "/var/lib/pgsql", "/var/lib/pacemaker"} }
-
-// LANs are the networks a node is plugged into.
-func LANs() []network.LAN { return network.LANs() }

@@ -35,6 +35,10 @@ type Node struct {
 	binary string
 	onDisk bool
 
+	// Plugged, if not nil, is called at each boot when the network is plugged in and
+	// nothing runs yet, with the path of the network namespace.
+	Plugged func(ctx context.Context, netns string) error
+
 	mu     sync.Mutex
 	init   *host.Process
 	ns     string // path of the network namespace while on
@@ -180,8 +184,13 @@ func (n *Node) start(ctx context.Context, cfg Config) error {
 		return err
 	}
 	n.ns = fmt.Sprintf("/proc/%d/ns/net", p.Pid)
-	if err := n.sw.Plug(ctx, cfg.Name, cfg.Index, strconv.Itoa(p.Pid), LANs()...); err != nil {
+	if err := n.sw.Plug(ctx, cfg.Name, cfg.Index, strconv.Itoa(p.Pid), cfg.LANs...); err != nil {
 		return err
+	}
+	if n.Plugged != nil {
+		if err := n.Plugged(ctx, n.ns); err != nil {
+			return err
+		}
 	}
 	if err := json.NewEncoder(cfgW).Encode(cfg); err != nil {
 		return err

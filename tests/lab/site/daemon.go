@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"pgrex/tests/lab/azure"
 	"pgrex/tests/lab/bmc"
 	"pgrex/tests/lab/host"
 	"pgrex/tests/lab/network"
@@ -35,6 +36,7 @@ type daemon struct {
 	bmcs   map[string]*bmc.BMC
 	second []*bmc.BMC
 	client *host.Netns
+	cloud  *azure.Azure // nil on a LAN
 	down   context.CancelFunc
 	kept   atomic.Bool // the lab is complete
 }
@@ -102,16 +104,25 @@ func (d *daemon) build(ctx context.Context, binary string) error {
 		return err
 	}
 	var err error
-	if d.sw, err = network.NewSwitch(ctx); err != nil {
+	if p.Azure {
+		err = d.buildCloud(ctx)
+	} else {
+		d.sw, err = network.NewSwitch(ctx)
+	}
+	if err != nil {
 		return err
 	}
 	for i, name := range p.NodeNames() {
-		cfg := node.Config{Name: name, Index: i + 1, Dir: p.nodeDir(name), Lower: p.Lower, Boot: p.Boot}
+		cfg := node.Config{Name: name, Index: i + 1, Dir: p.nodeDir(name), Lower: p.Lower, Boot: p.Boot, LANs: p.LANs()}
 		n, err := node.New(ctx, cfg, d.sw, p.nodeGroup(name), own, p.OnDisk)
 		if err != nil {
 			return err
 		}
 		d.nodes[name] = n
+		if p.Azure {
+			n.Plugged = func(ctx context.Context, netns string) error { return d.cloud.Attach(ctx, name, netns) }
+			continue // and no BMC
+		}
 		control := fmt.Sprintf("%s _chassis %s %s", own, p.Name, name)
 		d.bmcs[name] = bmc.New(d.sw, name, i+1, filepath.Join(p.files(), bmc.MachineOf(name)), control)
 		if err := d.bmcs[name].Start(ctx); err != nil {
@@ -135,7 +146,7 @@ func (d *daemon) buildClient(ctx context.Context) error {
 		return err
 	}
 	d.client = ns
-	if err := d.sw.Plug(ctx, ClientMachine, 0xc0, ns.Path(), network.Service); err != nil {
+	if err := d.sw.Plug(ctx, ClientMachine, clientNumber, ns.Path(), network.Service); err != nil {
 		return err
 	}
 	nic := network.Service.Interface()
@@ -184,6 +195,9 @@ func (d *daemon) close() error {
 	}
 	for _, b := range d.second {
 		errs = append(errs, b.Stop(ctx))
+	}
+	if d.cloud != nil {
+		errs = append(errs, d.cloud.Close())
 	}
 	return errors.Join(errs...)
 }
@@ -234,7 +248,16 @@ func (d *daemon) obey(ctx context.Context, q request) (response, error) {
 	if !ok {
 		return response{}, fmt.Errorf("no node %q", q.Node)
 	}
+	if d.cloud == nil && (q.Op == opHide || q.Op == opMetadata) || d.cloud != nil && q.Op == opBMC {
+		return response{}, fmt.Errorf("this lab has no such thing: Azure is %v", d.plan.Azure)
+	}
 	switch {
+	case q.Op == opHide:
+		return response{}, d.sw.Hide(ctx, q.Node, q.On)
+	case q.Op == opMetadata && q.On:
+		return response{}, d.cloud.Attach(ctx, q.Node, fmt.Sprintf("/proc/%d/ns/net", n.Pid()))
+	case q.Op == opMetadata:
+		return response{}, d.cloud.Detach(q.Node)
 	case q.Op == opPower && q.On:
 		return response{}, n.PowerOn(ctx)
 	case q.Op == opPower:
@@ -256,7 +279,7 @@ func (d *daemon) status() *Status {
 	for _, name := range d.plan.NodeNames() {
 		n := d.nodes[name]
 		s.Nodes = append(s.Nodes, NodeStatus{
-			Name: name, Pid: n.Pid(), Boots: n.Boots(), Frozen: n.Frozen(), BMC: d.bmcs[name].Pid(),
+			Name: name, Pid: n.Pid(), Boots: n.Boots(), Frozen: n.Frozen(), BMC: d.bmcPid(name),
 		})
 	}
 	return s

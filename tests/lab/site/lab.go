@@ -32,6 +32,9 @@ type Plan struct {
 	// OnDisk puts the durable directories on a file system that loses
 	// un-synced data with the power.
 	OnDisk bool
+	// Azure puts the nodes into a cloud: no BMCs, and a virtual network that
+	// delivers an address to whom the Resource Manager names. See tests/lab/azure.
+	Azure bool
 	// SecondBMC gives each node another management controller.
 	SecondBMC bool
 	// Lower is the root file system of the nodes.

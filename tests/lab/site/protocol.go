@@ -23,8 +23,11 @@ const (
 	opHealAll = "heal-all"
 	opTraffic = "traffic"
 	opBMC     = "bmc"
-	opKeep    = "keep"
-	opDown    = "down"
+	// Of a lab in Azure only.
+	opHide     = "hide"
+	opMetadata = "metadata"
+	opKeep     = "keep"
+	opDown     = "down"
 )
 
 // response answers a request.
