@@ -17,6 +17,19 @@ import (
 
 var bothDialects = map[string]Dialect{"RMCP+": RMCPPlus, "IPMI 1.5": IPMI15}
 
+// inBothDialects runs a test with a BMC and a session to it, whose questions are asked again after try.
+func inBothDialects(t *testing.T, try time.Duration, test func(t *testing.T, fake *ipmitest.BMC, b *BMC)) {
+	for name, d := range bothDialects {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			fake := ipmitest.Start(t, ipmitest.Options{})
+			cfg := config(fake)
+			cfg.Dialect, cfg.Try = d, try
+			test(t, fake, open(t, cfg))
+		})
+	}
+}
+
 // A network that loses datagrams slows things down and changes nothing else.
 func TestLoss(t *testing.T) {
 	for name, d := range bothDialects {
@@ -55,86 +68,65 @@ func TestLoss(t *testing.T) {
 
 // A BMC that has forgotten our session, as after a restart of its own, gets a new one.
 func TestRestart(t *testing.T) {
-	for name, d := range bothDialects {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			fake := ipmitest.Start(t, ipmitest.Options{})
-			cfg := config(fake)
-			cfg.Dialect = d
-			b := open(t, cfg)
-			fake.Halt()
-			fake.Boot(t)
-			if err := b.PowerOff(t.Context()); err != nil || fake.On() {
-				t.Errorf("on %v, %v", fake.On(), err)
-			}
-			if on, err := b.On(t.Context()); err != nil || on {
-				t.Errorf("on %v, %v", on, err)
-			}
-		})
-	}
+	inBothDialects(t, shortTry, func(t *testing.T, fake *ipmitest.BMC, b *BMC) {
+		fake.Halt()
+		fake.Boot(t)
+		if err := b.PowerOff(t.Context()); err != nil || fake.On() {
+			t.Errorf("on %v, %v", fake.On(), err)
+		}
+		if on, err := b.On(t.Context()); err != nil || on {
+			t.Errorf("on %v, %v", on, err)
+		}
+	})
 }
 
 // A BMC that is gone for good in the middle is said to be, within the time a silent one gets, and
 // closing costs a moment only.
 func TestGone(t *testing.T) {
-	for name, d := range bothDialects {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			fake := ipmitest.Start(t, ipmitest.Options{})
-			cfg := config(fake)
-			cfg.Dialect = d
-			b := open(t, cfg)
-			fake.Script(ipmitest.Script{In: func([]byte) bool { return false }})
-			start := time.Now()
-			if _, err := b.On(t.Context()); KindOf(err) != Silent {
-				t.Errorf("kind %d: %v", KindOf(err), err)
-			}
-			if took := time.Since(start); took > (Tries+2*attempts)*shortTry+2*closeTime {
-				t.Errorf("took %v", took)
-			}
-			start = time.Now()
-			b.Close(t.Context())
-			b.Close(t.Context())
-			if took := time.Since(start); took > 2*closeTime {
-				t.Errorf("closing took %v", took)
-			}
-		})
-	}
+	inBothDialects(t, shortTry, func(t *testing.T, fake *ipmitest.BMC, b *BMC) {
+		fake.Script(ipmitest.Script{In: func([]byte) bool { return false }})
+		start := time.Now()
+		if _, err := b.On(t.Context()); KindOf(err) != Silent {
+			t.Errorf("kind %d: %v", KindOf(err), err)
+		}
+		if took := time.Since(start); took > (Tries+2*attempts)*shortTry+2*closeTime {
+			t.Errorf("took %v", took)
+		}
+		start = time.Now()
+		b.Close(t.Context())
+		b.Close(t.Context())
+		if took := time.Since(start); took > 2*closeTime {
+			t.Errorf("closing took %v", took)
+		}
+	})
 }
 
 // The end of the context ends everything at once; the session is still closed.
 func TestContext(t *testing.T) {
-	for name, d := range bothDialects {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			fake := ipmitest.Start(t, ipmitest.Options{})
-			cfg := config(fake)
-			cfg.Dialect, cfg.Try = d, time.Minute
-			b := open(t, cfg)
-			var closed atomic.Bool
-			var asked atomic.Int32
-			fake.Script(ipmitest.Script{In: func([]byte) bool {
-				// The question is lost; what follows is the farewell.
-				if asked.Add(1) > 1 {
-					closed.Store(true)
-				}
-				return asked.Load() > 1
-			}})
-			ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-			defer cancel()
-			start := time.Now()
-			if _, err := b.On(ctx); err == nil {
-				t.Error("an answer from a silent BMC")
+	inBothDialects(t, time.Minute, func(t *testing.T, fake *ipmitest.BMC, b *BMC) {
+		var closed atomic.Bool
+		var asked atomic.Int32
+		fake.Script(ipmitest.Script{In: func([]byte) bool {
+			// The question is lost; what follows is the farewell.
+			if asked.Add(1) > 1 {
+				closed.Store(true)
 			}
-			b.Close(t.Context())
-			if took := time.Since(start); took > time.Second {
-				t.Errorf("took %v", took)
-			}
-			if !closed.Load() {
-				t.Error("the session was left open")
-			}
-		})
-	}
+			return asked.Load() > 1
+		}})
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		defer cancel()
+		start := time.Now()
+		if _, err := b.On(ctx); err == nil {
+			t.Error("an answer from a silent BMC")
+		}
+		b.Close(t.Context())
+		if took := time.Since(start); took > time.Second {
+			t.Errorf("took %v", took)
+		}
+		if !closed.Load() {
+			t.Error("the session was left open")
+		}
+	})
 }
 
 // Orders that must not be carried out twice are sent once, even if the answer is lost.

@@ -37,6 +37,18 @@ var modes = map[string]func(*server) params{
 	},
 }
 
+// inEachMode runs a test against a server that does not run yet, with the parameters of each mode.
+func inEachMode(t *testing.T, test func(t *testing.T, mode string, s *server, p params)) {
+	t.Parallel()
+	for mode, base := range modes {
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			s := newServer(t)
+			test(t, mode, s, base(s))
+		})
+	}
+}
+
 // faults is the table: each row is tested against a server that is stopped and
 // against one that runs, in every mode that it concerns.
 var faults = []fault{
@@ -160,115 +172,99 @@ func TestFaultsRunning(t *testing.T) {
 // validate-all at level 0 looks at the parameters and the user alone, at level 10
 // at the node too.
 func TestValidateAll(t *testing.T) {
-	t.Parallel()
-	for mode, base := range modes {
-		t.Run(mode, func(t *testing.T) {
-			t.Parallel()
-			s := newServer(t)
-			good := action("validate-all", base(s))
-			thorough := good
-			thorough.Env = []string{"OCF_CHECK_LEVEL=10"}
-			good.Want(t, ok)
-			thorough.Want(t, ok)
-			for _, f := range faults {
-				if !f.concerns(mode) || f.spoil != nil {
-					continue
-				}
-				t.Run(f.name, func(t *testing.T) {
-					quick, full := good, thorough
-					quick.Params, full.Params = base(s).With(f.params), base(s).With(f.params)
-					f.explained(t, full.Want(t, f.start))
-					switch {
-					case f.start == notConfigured, f.name == "user missing":
-						quick.Want(t, f.start)
-					default:
-						quick.Want(t, ok)
-					}
-				})
+	inEachMode(t, func(t *testing.T, mode string, s *server, p params) {
+		good := action("validate-all", p)
+		thorough := good
+		thorough.Env = []string{"OCF_CHECK_LEVEL=10"}
+		good.Want(t, ok)
+		thorough.Want(t, ok)
+		for _, f := range faults {
+			if !f.concerns(mode) || f.spoil != nil {
+				continue
 			}
-		})
-	}
+			t.Run(f.name, func(t *testing.T) {
+				quick, full := good, thorough
+				quick.Params, full.Params = p.With(f.params), p.With(f.params)
+				f.explained(t, full.Want(t, f.start))
+				switch {
+				case f.start == notConfigured, f.name == "user missing":
+					quick.Want(t, f.start)
+				default:
+					quick.Want(t, ok)
+				}
+			})
+		}
+	})
 }
 
 // The life of a server in each mode, as the cluster sees it.
 func TestRoles(t *testing.T) {
-	t.Parallel()
-	for mode, base := range modes {
-		t.Run(mode, func(t *testing.T) {
-			t.Parallel()
-			s := newServer(t)
-			p := base(s)
-			roles := mode == "sync"
-			pick := func(yes, no int) int {
-				if roles {
-					return yes
-				}
-				return no
-			}
-			all := func(code int) {
-				t.Helper()
-				monitor(p).Want(t, code)
-				probe(p).Want(t, code)
-				action("status", p).Want(t, code)
-			}
-
-			all(notRunning)
-			action("stop", p).Want(t, ok)
-			action("notify", p).Want(t, ok)
-			action("demote", p).Want(t, pick(ok, unimplemented))
-			action("promote", p).Want(t, pick(generic, unimplemented))
-			all(notRunning)
-
-			action("start", p).Must(t, ok)
-			first := s.postmaster(t)
-			all(ok)
-			action("start", p).Want(t, ok)
-			action("notify", p).Want(t, ok)
-			action("demote", p).Want(t, pick(ok, unimplemented))
-			if now := s.postmaster(t); now != first {
-				t.Errorf("the postmaster was %d and is %d: nothing here should restart it", first, now)
-			}
-
-			action("promote", p).Want(t, pick(ok, unimplemented))
-			all(pick(promoted, ok))
-			action("promote", p).Want(t, pick(ok, unimplemented))
-			if now := s.postmaster(t); now != first {
-				t.Errorf("the postmaster was %d and is %d: a promotion does not restart it", first, now)
-			}
+	inEachMode(t, func(t *testing.T, mode string, s *server, p params) {
+		roles := mode == "sync"
+		pick := func(yes, no int) int {
 			if roles {
-				s.exec(t, "create table proof (i int)")
-				// Starting what is promoted would have to demote it; the cluster never asks for that.
-				action("start", p).Want(t, generic)
-				action("demote", p).Want(t, ok)
-				all(ok)
-				action("demote", p).Want(t, ok)
-				action("promote", p).Want(t, ok)
-				all(promoted)
-				s.exec(t, "insert into proof values (1)")
+				return yes
 			}
+			return no
+		}
+		all := func(code int) {
+			t.Helper()
+			monitor(p).Want(t, code)
+			probe(p).Want(t, code)
+			action("status", p).Want(t, code)
+		}
 
-			action("stop", p).Want(t, ok)
-			s.mustBeGone(t)
-			all(notRunning)
-			action("stop", p).Want(t, ok)
-		})
-	}
+		all(notRunning)
+		action("stop", p).Want(t, ok)
+		action("notify", p).Want(t, ok)
+		action("demote", p).Want(t, pick(ok, unimplemented))
+		action("promote", p).Want(t, pick(generic, unimplemented))
+		all(notRunning)
+
+		action("start", p).Must(t, ok)
+		first := s.postmaster(t)
+		all(ok)
+		action("start", p).Want(t, ok)
+		action("notify", p).Want(t, ok)
+		action("demote", p).Want(t, pick(ok, unimplemented))
+		if now := s.postmaster(t); now != first {
+			t.Errorf("the postmaster was %d and is %d: nothing here should restart it", first, now)
+		}
+
+		action("promote", p).Want(t, pick(ok, unimplemented))
+		all(pick(promoted, ok))
+		action("promote", p).Want(t, pick(ok, unimplemented))
+		if now := s.postmaster(t); now != first {
+			t.Errorf("the postmaster was %d and is %d: a promotion does not restart it", first, now)
+		}
+		if roles {
+			s.exec(t, "create table proof (i int)")
+			// Starting what is promoted would have to demote it; the cluster never asks for that.
+			action("start", p).Want(t, generic)
+			action("demote", p).Want(t, ok)
+			all(ok)
+			action("demote", p).Want(t, ok)
+			action("promote", p).Want(t, ok)
+			all(promoted)
+			s.exec(t, "insert into proof values (1)")
+		}
+
+		action("stop", p).Want(t, ok)
+		s.mustBeGone(t)
+		all(notRunning)
+		action("stop", p).Want(t, ok)
+	})
 }
 
 // Without the mode's directory, which the reference agent misses (mode slave).
 func TestDirectoriesMade(t *testing.T) {
-	t.Parallel()
-	for mode, base := range modes {
-		t.Run(mode, func(t *testing.T) {
-			t.Parallel()
-			s := newServer(t)
-			remove(t, s.tmp)
-			remove(t, s.socket)
-			action("start", base(s)).Must(t, ok)
-			monitor(base(s)).Want(t, ok)
-			action("stop", base(s)).Want(t, ok)
-		})
-	}
+	inEachMode(t, func(t *testing.T, _ string, s *server, p params) {
+		remove(t, s.tmp)
+		remove(t, s.socket)
+		action("start", p).Must(t, ok)
+		monitor(p).Want(t, ok)
+		action("stop", p).Want(t, ok)
+	})
 }
 
 // What the agent sets it must find unset: a value from elsewhere would keep it

@@ -227,22 +227,17 @@ func TestServerProcess(t *testing.T) {
 
 // A socket directory that exists is used as it is: it may be everybody's.
 func TestSocketDirectoryKept(t *testing.T) {
-	t.Parallel()
-	for mode, base := range modes {
-		t.Run(mode, func(t *testing.T) {
-			t.Parallel()
-			s := newServer(t)
-			dir := sandbox.TempDir(t)
-			sandbox.Command(t, "chmod", "1777", dir)
-			s.configure(t, fmt.Sprintf("unix_socket_directories = '%s'\n", dir))
-			p := base(s).With(params{"socketdir": dir})
-			before := sandbox.Command(t, "stat", "-c", "%a %U %G", dir)
-			action("start", p).Want(t, ok)
-			monitor(p).Want(t, ok)
-			if after := sandbox.Command(t, "stat", "-c", "%a %U %G", dir); after != before {
-				t.Errorf("the directory was %q and is %q", before, after)
-			}
-			action("stop", p).Want(t, ok)
-		})
-	}
+	inEachMode(t, func(t *testing.T, _ string, s *server, p params) {
+		dir := sandbox.TempDir(t)
+		sandbox.Command(t, "chmod", "1777", dir)
+		s.configure(t, fmt.Sprintf("unix_socket_directories = '%s'\n", dir))
+		p = p.With(params{"socketdir": dir})
+		before := sandbox.Command(t, "stat", "-c", "%a %U %G", dir)
+		action("start", p).Want(t, ok)
+		monitor(p).Want(t, ok)
+		if after := sandbox.Command(t, "stat", "-c", "%a %U %G", dir); after != before {
+			t.Errorf("the directory was %q and is %q", before, after)
+		}
+		action("stop", p).Want(t, ok)
+	})
 }
