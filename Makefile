@@ -42,6 +42,7 @@ agents:
 test: deps build unit contract lab ## everything that every change must pass; needs root; at most 45 minutes on 2 cores
 
 test-full: deps build unit contract ## the same with every scenario of the lab, however long
+	PGREX_RELEASES=bookworm $(TEST) -count=1 -timeout 15m -run TestInstall ./tests/packages
 	bin/lab suite --full
 
 unit: ## tests that need no root and no cluster (under a minute)
@@ -52,6 +53,7 @@ race: ## the same under the race detector (needs a C compiler)
 
 contract: build ## the built agents against the outside world's checkers (root)
 	$(TEST) -count=1 -timeout 15m ./tests/contract/... ./tests/lab/... ./docs/...
+	PGREX_RELEASES=trixie $(TEST) -count=1 -timeout 15m ./tests/packages
 
 bench-fence: build ## wall time and processes of our fence agents beside fence-agents' own (root)
 	PGREX_BENCH=1 $(TEST) -count=1 -timeout 10m -v -run 'TestBench' ./tests/contract/fence ./tests/contract/azure

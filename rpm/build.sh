@@ -32,9 +32,9 @@ trap 'rm -rf "$work"' EXIT
 mkdir -p "$work"/{SOURCES,SPECS}
 git archive --prefix="pgrex-$version/" HEAD | gzip -n >"$work/SOURCES/pgrex-$version.tar.gz"
 git show HEAD:rpm/pgrex.spec | sed "s/^Version:.*/Version:        $version/" >"$work/SPECS/pgrex.spec"
-
-# --nodeps: the tools are on this machine, but not as rpms.
-if ! rpmbuild -ba --nodeps --quiet --define "_topdir $work" --define "commit $commit" "$work/SPECS/pgrex.spec" >"$work/log" 2>&1; then
+# --nodeps: the tools are on this machine, but not as rpms. No source rpm: it would carry the name of the
+# directory it was made in, and the others a sum of it.
+if ! rpmbuild -bb --nodeps --quiet --define "_topdir $work" --define "commit $commit" "$work/SPECS/pgrex.spec" >"$work/log" 2>&1; then
 	cat "$work/log" >&2
 	exit 1
 fi
@@ -64,7 +64,7 @@ for rpm in "$work"/RPMS/*/*.rpm; do
 			maintainer: $(ask "$rpm" '%{PACKAGER}')
 			license: $(ask "$rpm" '%{LICENSE}')
 			mtime: $(date -u -d "@$SOURCE_DATE_EPOCH" +%Y-%m-%dT%H:%M:%SZ)
-			deb: {compression: xz}
+			deb: {compression: zstd}
 			description: |
 		EOF
 		ask "$rpm" '%{SUMMARY}\n%{DESCRIPTION}\n' | sed 's/^/  /'
@@ -84,5 +84,5 @@ for rpm in "$work"/RPMS/*/*.rpm; do
 	"$nfpm" package --config "$work/$name.yaml" --packager deb --target "$work" >>"$work/log"
 done
 
-cp "$work"/RPMS/*/*.rpm "$work"/SRPMS/*.rpm "$work"/*.deb "$out/"
+cp "$work"/RPMS/*/*.rpm "$work"/*.deb "$out/"
 ls "$out"/*"$version"*
