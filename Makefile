@@ -24,7 +24,7 @@ FENCES := ipmi azure
 BEGAN := $(shell date +%s)
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build agents test test-full unit race contract bench-fence lab demo lint metadata install packages clean
+.PHONY: help deps build agents test test-full unit race contract bench-fence bench-ip lab demo lint metadata install packages clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ contract: build ## the built agents against the outside world's checkers (root)
 
 bench-fence: build ## wall time and processes of our fence agents beside fence-agents' own (root)
 	PGREX_BENCH=1 $(TEST) -count=1 -timeout 10m -v -run 'TestBench' ./tests/contract/fence ./tests/contract/azure
+
+bench-ip: build ## a virtual IP by our agent beside IPaddr2: take-over, time and processes (root)
+	PGREX_BENCH=1 $(TEST) -count=1 -timeout 10m -v -run 'TestBench' ./tests/contract/cloudip
 
 lab: build ## the scenarios on a real cluster of this machine's namespaces (root)
 	bin/lab suite --began=$(BEGAN)

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"net/netip"
 	"os"
-	"runtime"
 	"testing"
 	"time"
 
@@ -27,31 +26,13 @@ type wire struct {
 // listen begins to collect.
 func listen(t *testing.T) *wire {
 	t.Helper()
-	type opened struct {
-		fd  int
-		err error
-	}
-	done := make(chan opened)
-	go func() {
-		runtime.LockOSThread() // the thread is in the peer's namespace and ends with this goroutine
-		ns, err := os.Open("/run/netns/" + peer)
-		if err == nil {
-			err = unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET)
-			_ = ns.Close()
-		}
-		if err != nil {
-			done <- opened{0, err}
-			return
-		}
+	var fd int
+	in(t, peer, func() (err error) {
 		const arp = 0x0608 // ETH_P_ARP as it is on the wire
-		fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, arp)
-		done <- opened{fd, err}
-	}()
-	o := <-done
-	if o.err != nil {
-		t.Fatal(o.err)
-	}
-	w := &wire{file: os.NewFile(uintptr(o.fd), "arp"), frames: make(chan []frame, 1)}
+		fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, arp)
+		return err
+	})
+	w := &wire{file: os.NewFile(uintptr(fd), "arp"), frames: make(chan []frame, 1)}
 	go func() {
 		var frames []frame
 		b := make([]byte, 256)
