@@ -271,7 +271,7 @@ func (r *Run) repairRoom(ctx context.Context) error {
 				return err
 			}
 		}
-		if n.BMC == 0 {
+		if n.BMC == 0 && !r.Azure {
 			if err := r.BMC(ctx, n.Name, true); err != nil {
 				return err
 			}

@@ -60,6 +60,8 @@ type shape struct {
 	nodes     int
 	onDisk    bool
 	secondBMC bool
+	azure     bool
+	example   string
 	agents    cluster.Agents
 	vars      map[string]string
 }
@@ -148,7 +150,7 @@ func (r *Runner) one(ctx context.Context, s Scenario) Result {
 		res.Err = r.play(ctx, s, log, &res)
 	}
 	res.Took = time.Since(begin)
-	if res.Err == nil && s.Spoils && !r.Keep {
+	if res.Err == nil && (s.Spoils || s.Sick) && !r.Keep {
 		r.drop()
 	}
 	if res.Err != nil {
@@ -188,7 +190,7 @@ func (r *Runner) drop() {
 
 // fit provides a healthy lab of the right shape: the last one if it is.
 func (r *Runner) fit(ctx context.Context, s Scenario, log func(string, ...any)) error {
-	want := shape{nodes: max(s.Nodes, 2), onDisk: s.OnDisk, secondBMC: s.SecondBMC, agents: r.Options.Agents, vars: s.Variables}
+	want := shape{nodes: max(s.Nodes, 2), onDisk: s.OnDisk, secondBMC: s.SecondBMC, azure: s.Azure, example: s.Example, agents: r.Options.Agents, vars: s.Variables}
 	if s.Nodes == 0 {
 		want.nodes = 2
 	}
@@ -207,6 +209,7 @@ func (r *Runner) fit(ctx context.Context, s Scenario, log func(string, ...any)) 
 	r.drop()
 	o := r.Options
 	o.Nodes, o.OnDisk, o.SecondBMC, o.Agents = want.nodes, want.onDisk, want.secondBMC, want.agents
+	o.Azure, o.Example = want.azure, want.example
 	o.Owner = os.Getpid()
 	if r.Keep {
 		o.Owner = 0
@@ -226,6 +229,9 @@ func (r *Runner) fit(ctx context.Context, s Scenario, log func(string, ...any)) 
 	if want.nodes == 2 {
 		r.spent.online = append(r.spent.online, lab.OnlineAfter)
 	}
+	if s.Sick {
+		return nil
+	}
 	if err := lab.WaitHealthy(ctx, 90*time.Second); err != nil {
 		return fmt.Errorf("not healthy to begin with: %w", err)
 	}
@@ -241,7 +247,10 @@ func (r *Runner) play(ctx context.Context, s Scenario, log func(string, ...any),
 	}
 	defer func() { _ = os.RemoveAll(run.journals) }()
 	vip := run.Target(network.VIPPrimary)
-	if err := prepare(ctx, vip); err != nil {
+	if !s.Sick {
+		err = prepare(ctx, vip)
+	}
+	if err != nil {
 		return err
 	}
 	if !s.Quiet {
@@ -263,6 +272,9 @@ func (r *Runner) play(ctx context.Context, s Scenario, log func(string, ...any),
 			_ = run.check(ctx, "after the failure", res)
 		}
 		return err
+	}
+	if s.Sick {
+		return nil
 	}
 	return r.after(ctx, run, begin, res)
 }

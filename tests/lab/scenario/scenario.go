@@ -26,7 +26,12 @@ type Scenario struct {
 	OnDisk bool
 	// SecondBMC gives each node another management controller.
 	SecondBMC bool
-	// Variables are those of docs/examples/pgrex.pcs it needs.
+	// Azure plays it in the lab's Azure, Sick begins it with a cluster that cannot
+	// become healthy, and leaves it so.
+	Azure, Sick bool
+	// Example is the configuration below docs/examples, "" for that of the place.
+	Example string
+	// Variables are those of the configuration it needs.
 	Variables map[string]string
 	// Reference starts with the reference agent.
 	Reference bool
@@ -46,7 +51,7 @@ type Scenario struct {
 func All() []Scenario {
 	var all []Scenario
 	for _, group := range [][]Scenario{
-		basic(), switchovers(), power(), alone(), agentKills(), syncs(), cuts(), upkeep(), severalNodes(), dropIns(), fencing(), modes(),
+		basic(), switchovers(), power(), alone(), agentKills(), syncs(), cuts(), upkeep(), severalNodes(), dropIns(), fencing(), modes(), inAzure(),
 	} {
 		all = append(all, group...)
 	}
