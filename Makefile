@@ -64,8 +64,8 @@ bench-ip: build ## a virtual IP by our agent beside IPaddr2: take-over, time and
 lab: build ## the scenarios on a real cluster of this machine's namespaces (root)
 	bin/lab suite --began=$(BEGAN)
 
-demo: deps build ## watch a failover: a pair comes up, its primary is killed, the timeline is shown (root)
-	bin/lab demo
+demo: deps build ## watch a failover: a pair comes up, its primary is killed, the timeline is shown; PROFILE=azure: in the lab's Azure (root)
+	bin/lab demo $(if $(PROFILE),--profile=$(PROFILE))
 
 lint: ## vet, gofmt and the linters of .golangci.yml
 	tests/lint.sh

@@ -65,7 +65,12 @@ func (d *demo) run(ctx context.Context, o cluster.Options) error {
 		o.Owner = os.Getpid()
 	}
 	o.Progress = d.out.line
-	d.out.line("A PG-REX pair on this machine: two nodes with Pacemaker, PostgreSQL and a BMC each.")
+	if o.Azure {
+		d.out.line("A PG-REX pair in a stand-in for Azure on this machine: two virtual machines with Pacemaker and PostgreSQL;")
+		d.out.line("a virtual network delivers an address only to the network interface that the Resource Manager (ARM) names.")
+	} else {
+		d.out.line("A PG-REX pair on this machine: two nodes with Pacemaker, PostgreSQL and a BMC each.")
+	}
 	begin := time.Now()
 	var err error
 	if d.cl, err = cluster.Up(ctx, o); err != nil {
@@ -193,6 +198,9 @@ func (d *demo) summary(ctx context.Context, t writer.Target, e fault.Evidence) e
 	h := d.w.History()
 	gap := h.LongestGap(e.At, time.Now())
 	events, err := d.cl.Events(e.At)
+	if err == nil && d.cl.Azure {
+		events, err = d.cl.WithCloudEvents(ctx, events, e.At)
+	}
 	if err != nil {
 		return err
 	}

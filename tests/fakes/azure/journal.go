@@ -12,6 +12,8 @@ import (
 type Request struct {
 	// At is the time since the cloud was made, Took until the answer.
 	At, Took Duration
+	// When is the time of day, for comparison with other logs.
+	When time.Time
 	// Service is ARM, Login or Metadata.
 	Service, Method, Path, Query string
 	// Host is what the client asked for.
@@ -81,7 +83,7 @@ func (c *Cloud) note(service string, r *http.Request, body string) int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.journal = append(c.journal, Request{
-		At: Duration(time.Since(c.began)), Service: service, Method: r.Method, Path: r.URL.Path, Query: r.URL.RawQuery,
+		At: Duration(time.Since(c.began)), When: time.Now(), Service: service, Method: r.Method, Path: r.URL.Path, Query: r.URL.RawQuery,
 		Host: r.Host, Body: body, UserAgent: r.UserAgent(),
 	})
 	c.wake()

@@ -12,8 +12,9 @@ import (
 
 // Binding says which interface gets the packets for an address.
 type Binding struct {
-	// At is the time since the cloud was made.
-	At Duration
+	// At is the time since the cloud was made, When the time of day.
+	At   Duration
+	When time.Time
 	// VNet is the id of the virtual network, Address the address in it.
 	VNet    string
 	Address netip.Addr
@@ -134,7 +135,7 @@ func (c *Cloud) differences(nics []*resource) []Binding {
 	}
 	var out []Binding
 	for at, nic := range changed {
-		out = append(out, Binding{now, at.vnet, at.address, nic})
+		out = append(out, Binding{At: now, When: c.began.Add(time.Duration(now)), VNet: at.vnet, Address: at.address, NIC: nic})
 	}
 	sortBindings(out)
 	return out

@@ -1,9 +1,15 @@
 package cluster
 
 import (
+	"context"
+	"fmt"
 	"os"
 	"path"
+	"sort"
+	"strings"
+	"time"
 
+	fake "pgrex/tests/fakes/azure"
 	"pgrex/tests/lab/azure"
 	"pgrex/tests/lab/network"
 )
@@ -59,4 +65,46 @@ func (c *Cluster) addCloudFiles(f map[string]string) error {
 	f["/etc/hosts"] += azure.Hosts()
 	f["/etc/lab/net.batch"] += azure.Routes()
 	return nil
+}
+
+// WithCloudEvents adds what was asked of the cloud since a time, and what it did.
+func (c *Cluster) WithCloudEvents(ctx context.Context, events []Event, since time.Time) ([]Event, error) {
+	requests, err := c.Cloud().Requests(ctx)
+	if err != nil {
+		return nil, err
+	}
+	bindings, err := c.Cloud().Bindings(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range requests {
+		if text := cloudOrder(r); text != "" && r.When.After(since) {
+			events = append(events, Event{At: r.When, Node: r.Principal, Text: text})
+		}
+	}
+	for _, b := range bindings {
+		to := "nobody"
+		if b.NIC != "" {
+			to = path.Base(b.NIC)
+		}
+		if b.When.After(since) {
+			events = append(events, Event{At: b.When, Text: fmt.Sprintf("network: %s is delivered to %s", b.Address, to)})
+		}
+	}
+	sort.SliceStable(events, func(i, j int) bool { return events[i].At.Before(events[j].At) })
+	return events, nil
+}
+
+// cloudOrder is a request that changes something, in one line; "" for others.
+func cloudOrder(r fake.Request) string {
+	if r.Service != fake.ARM || r.Method != "PUT" && r.Method != "POST" {
+		return ""
+	}
+	parts := strings.Split(r.Path, "/")
+	what := strings.Join(parts[max(0, len(parts)-2):], "/")
+	answer := fmt.Sprint(r.Status)
+	if r.Status == 0 {
+		answer = "no answer"
+	}
+	return fmt.Sprintf("ARM: %s asks %s %s: %s", r.Principal, r.Method, what, answer)
 }

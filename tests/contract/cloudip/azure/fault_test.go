@@ -51,19 +51,19 @@ func troubles() []trouble {
 		{name: "cancelled operation", faults: change(fake.Fault{Operation: &fake.OperationFault{Status: "Canceled", Code: "Canceled", After: ms(300)}}), fails: true},
 		{name: "slow operation", faults: change(fake.Fault{Operation: &fake.OperationFault{Status: "Succeeded", Effect: true, After: ms(5000)}})},
 		{name: "operation unreadable", faults: []fake.Fault{{Service: fake.ARM, Path: "/operations/", Status: 403, Code: "AuthorizationFailed", Times: -1}}},
-		{name: "operations fail for ever", faults: always(fake.Fault{Operation: &fake.OperationFault{Code: "InternalServerError", After: ms(100), Rollback: true}}), within: 6 * time.Second, fails: true},
-		{name: "operation never ends", faults: always(fake.Fault{Operation: &fake.OperationFault{Stuck: true}}), within: 6 * time.Second, fails: true,
+		{name: "operations fail for ever", faults: always(fake.Fault{Operation: &fake.OperationFault{Code: "InternalServerError", After: ms(100), Rollback: true}}), within: 8 * time.Second, fails: true},
+		{name: "operation never ends", faults: always(fake.Fault{Operation: &fake.OperationFault{Stuck: true}}), within: 8 * time.Second, fails: true,
 			mend: func(w *world) {
 				for _, n := range []string{"n1", "n2"} {
 					w.Cancel(w.NIC(n, "service"))
 				}
 			}},
-		{name: "refused for ever", faults: always(fake.Fault{Status: 503, Code: "ServiceUnavailable"}), within: 6 * time.Second, fails: true},
-		{name: "metadata down", wreck: func(w *world) { w.try(w.Detach("n2")) }, within: 6 * time.Second, fails: true,
+		{name: "refused for ever", faults: always(fake.Fault{Status: 503, Code: "ServiceUnavailable"}), within: 8 * time.Second, fails: true},
+		{name: "metadata down", wreck: func(w *world) { w.try(w.Detach("n2")) }, within: 8 * time.Second, fails: true,
 			mend: func(w *world) { w.try(w.Attach(w.t.Context(), "n2", w.nodes["n2"].ns.Path())) }},
-		{name: "API unreachable", wreck: func(w *world) { w.try(w.sw.Hide(w.t.Context(), "n2", true)) }, within: 6 * time.Second, fails: true,
+		{name: "API unreachable", wreck: func(w *world) { w.try(w.sw.Hide(w.t.Context(), "n2", true)) }, within: 8 * time.Second, fails: true,
 			mend: func(w *world) { w.try(w.sw.Hide(w.t.Context(), "n2", false)) }},
-		{name: "locked", wreck: func(w *world) { w.Lock(w.GroupID("pgrex"), "ReadOnly") }, within: 6 * time.Second, fails: true,
+		{name: "locked", wreck: func(w *world) { w.Lock(w.GroupID("pgrex"), "ReadOnly") }, within: 8 * time.Second, fails: true,
 			mend: func(w *world) { w.Unlock(w.GroupID("pgrex")) }},
 	}
 }
@@ -85,7 +85,7 @@ func TestTrouble(t *testing.T) {
 				c := w.calls()
 				n1, n2 := w.nodes["n1"], w.nodes["n2"]
 				n1.does("start")
-				c.from("n1", time.Second)
+				c.from("n1", 10*time.Second)
 				n1.die()
 				for _, f := range tt.faults {
 					w.Script(f)
@@ -121,7 +121,7 @@ func TestTrouble(t *testing.T) {
 				} else if code != 0 {
 					t.Fatal("it should have succeeded")
 				}
-				c.from("n2", 2*time.Second)
+				c.from("n2", 10*time.Second)
 				w.only("n2")
 				c.order("n1 n2")
 				if testing.Verbose() {

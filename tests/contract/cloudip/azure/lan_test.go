@@ -21,7 +21,7 @@ func TestIPaddr2(t *testing.T) {
 	if r := n1.ipaddr2("start"); r.Code != 0 {
 		t.Fatal(r)
 	}
-	c.from("n1", 5*time.Second)
+	c.from("n1", 10*time.Second)
 
 	// The failover that works on every LAN.
 	n1.die()
@@ -35,7 +35,7 @@ func TestIPaddr2(t *testing.T) {
 	w.give("", vip)
 	c.silent(time.Second)
 	w.give("n2", vip)
-	c.from("n2", time.Second)
+	c.from("n2", 10*time.Second)
 	c.order("n1 n2")
 }
 

@@ -36,12 +36,12 @@ func TestPlannedMove(t *testing.T) {
 		n1, n2 := w.nodes["n1"], w.nodes["n2"]
 		n1.does("probe", 7)
 		n1.does("start")
-		c.from("n1", time.Second)
+		c.from("n1", 10*time.Second)
 		for _, m := range [][2]*node{{n1, n2}, {n2, n1}} {
 			m[0].does("stop")
 			m[0].does("monitor", 7)
 			m[1].does("start")
-			c.from(m[1].name, time.Second)
+			c.from(m[1].name, 10*time.Second)
 			m[1].does("monitor")
 			w.only(m[1].name)
 		}
@@ -56,14 +56,14 @@ func TestTakeOver(t *testing.T) {
 		c := w.calls()
 		n1, n2 := w.nodes["n1"], w.nodes["n2"]
 		n1.does("start")
-		c.from("n1", time.Second)
+		c.from("n1", 10*time.Second)
 		n1.die()
 		if err := w.Change("pgrex", "n1", func(vm *fake.VM) { vm.Power = fake.Stopped }); err != nil {
 			t.Fatal(err)
 		}
 		w.ForgetRequests()
 		n2.does("start")
-		c.from("n2", time.Second)
+		c.from("n2", 10*time.Second)
 		w.only("n2")
 		c.order("n1 n2")
 		t.Logf("requests:\n%s", w.requests())
@@ -132,18 +132,18 @@ func TestDoubleFailover(t *testing.T) {
 		c := w.calls()
 		n1, n2 := w.nodes["n1"], w.nodes["n2"]
 		n1.does("start")
-		c.from("n1", time.Second)
+		c.from("n1", 10*time.Second)
 		n1.die()
 		w.ForgetRequests()
 		take := n2.begin(agent, "start", patience, params()...)
-		w.accepted(2 * time.Second)
+		w.accepted()
 		n2.die()
 		if take.code() == 0 {
 			t.Fatalf("the test came too late: %v", take)
 		}
 		n1.boot()
 		n1.does("start")
-		c.from("n1", 2*time.Second)
+		c.from("n1", 10*time.Second)
 		w.only("n1")
 		n2.boot()
 		n2.does("probe", 7)
@@ -152,9 +152,9 @@ func TestDoubleFailover(t *testing.T) {
 }
 
 // accepted waits until the cloud has accepted a change.
-func (w *world) accepted(within time.Duration) {
+func (w *world) accepted() {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(w.t.Context(), within+patience)
+	ctx, cancel := context.WithTimeout(w.t.Context(), patience)
 	defer cancel()
 	err := w.Await(ctx, func(r fake.Request) bool {
 		return r.Service == fake.ARM && (r.Method == "PUT" || r.Method == "POST") && r.Status >= 200 && r.Status < 300
@@ -183,14 +183,14 @@ func TestBothAtOnce(t *testing.T) {
 		if winner == "" {
 			t.Fatal("nobody holds it")
 		}
-		c.from(winner, 2*time.Second)
+		c.from(winner, 10*time.Second)
 		// One that had it for a while and lost it again was told success; a probe tells it the rest.
 		w.nodes[loser].doesWith("monitor", params("cloud_check_interval=1"), 0, 7)
 		time.Sleep(1100 * time.Millisecond)
 		w.nodes[loser].doesWith("monitor", params("cloud_check_interval=1"), 7)
 		w.nodes[loser].does("stop")
 		w.only(winner)
-		c.from(winner, time.Second)
+		c.from(winner, 10*time.Second)
 	})
 }
 
@@ -209,14 +209,14 @@ func TestKilledStart(t *testing.T) {
 			n1.does("stop")
 			w.ForgetRequests()
 			take := n2.begin(agent, "start", patience, params()...)
-			w.accepted(2 * time.Second)
+			w.accepted()
 			take.kill()
 			n2.does("stop")
 			if n2.has(vip) {
 				t.Error("stop left the address on the system")
 			}
 			w.nodes[next].does("start")
-			c.from(next, 2*time.Second)
+			c.from(next, 10*time.Second)
 			w.only(next)
 		}
 	})
@@ -229,7 +229,7 @@ func TestStopWithoutCloud(t *testing.T) {
 	c := w.calls()
 	n1 := w.nodes["n1"]
 	n1.does("start")
-	c.from("n1", time.Second)
+	c.from("n1", 10*time.Second)
 	if err := w.sw.Hide(t.Context(), "n1", true); err != nil {
 		t.Fatal(err)
 	}
