@@ -144,6 +144,10 @@ func (a *agent) remove() error {
 	removed, err := netif.Remove(a.net, a.conf.ip, a.conf.nic)
 	for _, h := range removed {
 		a.log.Info(fmt.Sprintf("removed %s from %s", h.Prefix, h.Link.Name))
+		// What monitors asked must not be known as the way to the next holder.
+		if err := a.net.Forget(h.Index, a.conf.ip); err != nil {
+			a.log.Debug("the neighbour is not forgotten", "error", err)
+		}
 	}
 	if err != nil {
 		return osError(err, "%s cannot be removed", a.conf.ip)

@@ -77,13 +77,8 @@ func (a *agent) task(l netif.Link, count int) task {
 }
 
 // announce announces the address at once, count times.
-func (a *agent) announce(l netif.Link, count int) error {
-	p, err := a.net.Open(l, netif.Family(a.conf.ip))
-	if err != nil {
-		return err
-	}
-	defer func() { _ = p.Close() }()
-	herald := a.task(l, count).herald(p)
+func (a *agent) announce(l line, count int) error {
+	herald := a.task(l.link, count).herald(l.packets)
 	for range count {
 		if err := herald.Announce(); err != nil {
 			return err
@@ -92,16 +87,15 @@ func (a *agent) announce(l netif.Link, count int) error {
 	return nil
 }
 
-// tell announces the address at start: the first time at once, the others in the background. In a
-// cloud nobody learns from announcements.
-func (a *agent) tell(ctx context.Context, l netif.Link) error {
-	if a.conf.count == 0 || a.kind != nil || !l.Speaks() {
+// tell announces the address at start: the first time at once, the others in the background.
+func (a *agent) tell(ctx context.Context, l line) error {
+	if a.conf.count == 0 || l.packets == nil {
 		return nil
 	}
 	if err := a.announce(l, 1); err != nil || a.conf.count == 1 {
 		return err
 	}
-	t := a.task(l, a.conf.count-1)
+	t := a.task(l.link, a.conf.count-1)
 	if a.conf.background {
 		return a.herald.begin(t)
 	}

@@ -266,7 +266,7 @@ func TestCloudMonitorAsksNobody(t *testing.T) {
 		b.want("monitor", ocf.OK)
 		b.want("probe", ocf.OK)
 	}
-	if len(b.cloud.calls) != 0 || b.built != 0 || len(b.kernel.Sent) != 0 {
+	if len(b.cloud.calls) != 0 || b.built != 0 || len(b.kernel.Sent) != 0 || b.kernel.Solicited != 0 {
 		t.Errorf("calls %v, built %d times, sent %x", b.cloud.calls, b.built, b.kernel.Sent)
 	}
 }

@@ -304,7 +304,7 @@ func TestAnnouncements(t *testing.T) {
 			}
 			b.kernel.Sent = nil
 			b.want("probe", ocf.OK)
-			if len(b.kernel.Sent) != 0 {
+			if len(b.kernel.Sent) != 0 || b.kernel.Solicited != 0 {
 				t.Error("a probe sends packets")
 			}
 			b.want("monitor", ocf.OK)
@@ -327,9 +327,25 @@ func TestConflict(t *testing.T) {
 	}
 	b.want("monitor", ocf.Degraded, other.String(), "192.0.2.10", "eth0")
 	delete(b.kernel.Neighbours, vip)
+	b.want("monitor", ocf.Degraded) // the answer to the last monitor's question
 	b.want("monitor", ocf.OK)
 	// One of this machine's own interfaces that answers is no conflict.
 	b.kernel.Neighbours[vip] = b.kernel.List[2].Hardware
+	b.want("monitor", ocf.OK)
+	b.want("monitor", ocf.OK)
+	// What an administrator wrote into the table of neighbours is no answer, and stays.
+	b.kernel.Cache[vip] = netif.Neighbour{Hardware: other, State: netif.NeighbourPermanent}
+	b.want("monitor", ocf.OK)
+	if !b.kernel.Cache[vip].Fixed() {
+		t.Error("an entry of an administrator is gone")
+	}
+	// What was known of the holder before the address came here is none either.
+	b.kernel.Cache[vip] = netif.Neighbour{Hardware: other, State: netif.NeighbourStale}
+	b.want("probe", ocf.OK)
+	b.want("monitor", ocf.OK)
+	b.want("stop", ocf.OK)
+	b.kernel.Cache[vip] = netif.Neighbour{Hardware: other, State: netif.NeighbourStale}
+	b.want("start", ocf.OK)
 	b.want("monitor", ocf.OK)
 	b.with("run_arping=true")
 	b.want("stop", ocf.OK)
@@ -351,8 +367,8 @@ func TestNoARP(t *testing.T) {
 			spoil(b)
 			b.want("start", ocf.OK)
 			b.want("monitor", ocf.OK)
-			if len(b.kernel.Sent) != 0 || len(b.launched) != 0 {
-				t.Errorf("sent %x, launched %v", b.kernel.Sent, b.launched)
+			if len(b.kernel.Sent) != 0 || len(b.launched) != 0 || b.kernel.Solicited != 0 {
+				t.Errorf("sent %x, launched %v, asked %d times", b.kernel.Sent, b.launched, b.kernel.Solicited)
 			}
 		})
 	}

@@ -3,8 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"strings"
-	"time"
 
 	"pgrex/lib/netif"
 	"pgrex/lib/ocf"
@@ -35,8 +33,7 @@ func (a *agent) monitor(ctx context.Context) error {
 			return err
 		}
 	}
-	question := a.ask(holders[0].Link, links)
-	defer question.close()
+	rival := a.rival(holders[0].Link, links)
 	h, err := a.usable(holders)
 	if err != nil {
 		return err
@@ -47,7 +44,7 @@ func (a *agent) monitor(ctx context.Context) error {
 		}
 	}
 	a.refresh(h)
-	return question.conflict(ctx)
+	return a.conflict(h.Link, rival())
 }
 
 // absent is the answer where no interface has the address.
@@ -110,67 +107,15 @@ func (a *agent) label(l netif.Link) string {
 
 // refresh announces the address again.
 func (a *agent) refresh(h netif.Holding) {
-	if a.conf.refresh == 0 || a.call.Probe || a.kind != nil || !h.Link.Speaks() {
+	if a.conf.refresh == 0 || a.call.Probe {
 		return
 	}
-	if err := a.announce(h.Link, a.conf.refresh); err != nil {
-		a.log.Warn("the address cannot be announced", "error", err)
+	l, err := a.open(h.Link)
+	defer l.close()
+	if err == nil && l.packets != nil {
+		err = a.announce(l, a.conf.refresh)
 	}
-}
-
-// conflictPatience is how long a monitor waits for the answer to its one probe. On a LAN it takes
-// well under a millisecond; what comes later is seen next time.
-const conflictPatience = 2 * time.Millisecond
-
-// conflictQuestion is the probe of a monitor; the zero value asks nothing.
-type conflictQuestion struct {
-	agent *agent
-	link  netif.Link
-	q     netif.Question
-	until time.Time
-}
-
-// ask sends one probe for an address that we have: whoever answers has it too.
-func (a *agent) ask(l netif.Link, links []netif.Link) conflictQuestion {
-	if a.call.Probe || a.conf.ip.Is6() || a.kind != nil || !l.Speaks() || l.Down() != "" {
-		return conflictQuestion{}
-	}
-	p, err := a.net.Open(l, netif.Family(a.conf.ip))
 	if err != nil {
-		a.log.Warn("conflicts cannot be looked for", "error", err)
-		return conflictQuestion{}
-	}
-	c := conflictQuestion{agent: a, link: l, until: time.Now().Add(conflictPatience), q: netif.Question{
-		Packets: p, IP: a.conf.ip, Hardware: l.Hardware, Own: netif.Own(links),
-	}}
-	if err := c.q.Ask(); err != nil {
-		a.log.Warn("conflicts cannot be looked for", "error", err)
-	}
-	return c
-}
-
-// conflict waits for the answer. One makes the monitor answer "degraded", which counts as running and
-// is shown together with the reason; the address is not given up for it.
-func (c conflictQuestion) conflict(ctx context.Context) error {
-	if c.agent == nil {
-		return nil
-	}
-	ctx, cancel := context.WithDeadline(ctx, c.until)
-	defer cancel()
-	who, err := c.q.Answer(ctx, false)
-	if err != nil || who == nil {
-		return nil //nolint:nilerr // a conflict that cannot be looked for is no conflict
-	}
-	text := fmt.Sprintf("another machine on %s, with the hardware address %s, answers for %s too", c.link.Name, who, c.q.IP)
-	if c.agent.call.Interval == 0 {
-		c.agent.log.Warn(text)
-		return nil
-	}
-	return ocf.Errorf(ocf.Degraded, "%s", strings.TrimSpace(text))
-}
-
-func (c conflictQuestion) close() {
-	if c.q.Packets != nil {
-		_ = c.q.Packets.Close()
+		a.log.Warn("the address cannot be announced", "error", err)
 	}
 }

@@ -69,11 +69,14 @@ func (a *agent) put(ctx context.Context, want netif.Want) error {
 	if err := a.linkUp(ctx, place.Link); err != nil {
 		return err
 	}
-	check, err := a.lookFirst(ctx, place.Link)
+	line, err := a.open(place.Link)
 	if err != nil {
 		return err
 	}
-	defer check.close()
+	defer line.close()
+	if err := a.lookFirst(ctx, &line); err != nil {
+		return err
+	}
 	if err := a.add(a.address(place)); err != nil {
 		return err
 	}
@@ -82,15 +85,17 @@ func (a *agent) put(ctx context.Context, want netif.Want) error {
 			return err
 		}
 	}
-	if err := a.tell(ctx, place.Link); err != nil {
+	if err := a.tell(ctx, line); err != nil {
 		a.log.Warn("the address cannot be announced", "error", err)
 	}
 	if err := a.removeOthers(place); err != nil {
 		return err
 	}
-	if who := check.answer(ctx); who != nil {
-		a.log.Warn(fmt.Sprintf("another machine on %s, with the hardware address %s, answers for %s; it has to give the address up", place.Link.Name, who, a.conf.ip))
+	// What this machine knew as a client of the address's former holder would look like a conflict.
+	if err := a.net.Forget(place.Link.Index, a.conf.ip); err != nil {
+		a.log.Debug("the address's former holder is not forgotten", "error", err)
 	}
+	a.lookAgain(ctx, &line)
 	holders, err := a.holders()
 	if err != nil {
 		return err

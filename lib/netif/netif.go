@@ -39,6 +39,13 @@ type Kernel interface {
 	RemoveAddress(a Address) error
 	// RemoveRoute removes exactly this route; ErrGone if it is not there.
 	RemoveRoute(r Route) error
+	// Neighbour is what the kernel knows of who has an address on an interface; the zero value if nothing.
+	Neighbour(index int, ip netip.Addr) (Neighbour, error)
+	// Solicit makes the kernel forget that and ask on the link. The answer, if there is one, is found by
+	// Neighbour; nobody waits for it.
+	Solicit(index int, ip netip.Addr) error
+	// Forget makes it forget and ask nobody.
+	Forget(index int, ip netip.Addr) error
 	// SetUp sets an interface administratively up.
 	SetUp(index int) error
 	// Watch reports changes of links and addresses until it is closed. What happened before it
@@ -174,6 +181,35 @@ type Address struct {
 
 // IP is the address without its subnet.
 func (a Address) IP() netip.Addr { return a.Prefix.Addr() }
+
+// Neighbour is an entry of the kernel's table of neighbours.
+type Neighbour struct {
+	Hardware net.HardwareAddr
+	State    uint16
+}
+
+// States of a neighbour, of <linux/neighbour.h>.
+const (
+	NeighbourIncomplete = 0x01
+	NeighbourReachable  = 0x02
+	NeighbourStale      = 0x04
+	NeighbourDelay      = 0x08
+	NeighbourProbe      = 0x10
+	NeighbourFailed     = 0x20
+	NeighbourNoARP      = 0x40
+	NeighbourPermanent  = 0x80
+)
+
+// Answered is the hardware address if the entry comes from somebody's packet, nil if it does not.
+func (n Neighbour) Answered() net.HardwareAddr {
+	if n.State&(NeighbourReachable|NeighbourStale|NeighbourDelay|NeighbourProbe) == 0 {
+		return nil
+	}
+	return n.Hardware
+}
+
+// Fixed reports whether somebody on this machine put it there.
+func (n Neighbour) Fixed() bool { return n.State&(NeighbourNoARP|NeighbourPermanent) != 0 }
 
 // Route is a route as far as this package needs it.
 type Route struct {

@@ -166,6 +166,7 @@ func FuzzMessages(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		_, _ = parseLink(b)
+		_, _ = parseNeighbour(b)
 		if a, err := parseAddress(b); err == nil && !a.IP().IsValid() {
 			t.Errorf("%x: an address without address", b)
 		}

@@ -384,6 +384,60 @@ func TestRealQuestion(t *testing.T) {
 	}
 }
 
+// Who else has an address that this machine has too is found by the kernel's own means.
+func TestRealNeighbour(t *testing.T) {
+	t.Parallel()
+	a, b := pair(t)
+	l, other := a.link(t, "eth0"), b.link(t, "eth0").Hardware
+	for _, n := range []*Namespace{a, b} {
+		n.ip(t, "address add 192.0.2.10/24 dev eth0")
+	}
+	vip := netip.MustParseAddr("192.0.2.10")
+	if n, err := a.Neighbour(l.Index, vip); err != nil || n.State != 0 {
+		t.Errorf("before it was asked: %+v, %v", n, err)
+	}
+	answered := func(find func(int, netip.Addr) (Neighbour, error)) net.HardwareAddr {
+		t.Helper()
+		for end := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+			n, err := find(l.Index, vip)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n.Answered() != nil || time.Now().After(end) || n.State&NeighbourFailed != 0 {
+				return n.Answered()
+			}
+		}
+	}
+	if err := a.Solicit(l.Index, vip); err != nil {
+		t.Fatal(err)
+	}
+	for name, find := range map[string]func(int, netip.Addr) (Neighbour, error){"one": a.Neighbour, "all": a.findNeighbour} {
+		if who := answered(find); who.String() != other.String() {
+			t.Errorf("%s: %v, want %v", name, who, other)
+		}
+	}
+	// The entry does not lead packets for our own address away.
+	if out := a.ip(t, "route get 192.0.2.10"); !strings.Contains(out, "dev lo") {
+		t.Errorf("route: %s", out)
+	}
+	b.ip(t, "address del 192.0.2.10/24 dev eth0")
+	if err := a.Solicit(l.Index, vip); err != nil {
+		t.Fatal(err)
+	}
+	if who := answered(a.Neighbour); who != nil {
+		t.Errorf("nobody has it, but %v", who)
+	}
+	if err := errors.Join(a.Forget(l.Index, vip), a.Forget(l.Index, vip)); err != nil {
+		t.Error(err)
+	}
+	if n, err := a.Neighbour(l.Index, vip); err != nil || n.State != 0 {
+		t.Errorf("after it was forgotten: %+v, %v", n, err)
+	}
+	if err := a.Solicit(4711, vip); err == nil {
+		t.Error("asked on an interface that is not there")
+	}
+}
+
 // The address is in a subnet of the machine's own, with the same prefix or as a host's address: neither
 // is chosen as the source of a connection, whatever is done to the first address later.
 func TestRealNeverSource(t *testing.T) {

@@ -23,6 +23,9 @@ type Kernel struct {
 	Settings map[string]string
 	// Neighbours have addresses elsewhere on the links and answer probes for them.
 	Neighbours map[netip.Addr]net.HardwareAddr
+	// Cache is the table of neighbours, Solicited how often they were asked.
+	Cache     map[netip.Addr]netif.Neighbour
+	Solicited int
 	// PromoteSecondaries is the setting of that name.
 	PromoteSecondaries bool
 	// Fail, if set, is asked before each call and may refuse it.
@@ -155,6 +158,40 @@ func (k *Kernel) RemoveRoute(r netif.Route) error {
 	k.Calls = append(k.Calls, call)
 	k.Table = slices.Delete(k.Table, i, i+1)
 	return nil
+}
+
+// Neighbour is what the last Solicit found; Solicit finds Neighbours at once.
+func (k *Kernel) Neighbour(_ int, ip netip.Addr) (netif.Neighbour, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.Cache[ip], k.check("neighbour")
+}
+
+// Solicit asks the neighbours.
+func (k *Kernel) Solicit(_ int, ip netip.Addr) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if err := k.check("solicit"); err != nil {
+		return err
+	}
+	k.Solicited++
+	entry := netif.Neighbour{State: netif.NeighbourIncomplete}
+	if hw := k.Neighbours[ip]; hw != nil {
+		entry = netif.Neighbour{Hardware: hw, State: netif.NeighbourReachable}
+	}
+	if k.Cache == nil {
+		k.Cache = map[netip.Addr]netif.Neighbour{}
+	}
+	k.Cache[ip] = entry
+	return nil
+}
+
+// Forget removes what was found.
+func (k *Kernel) Forget(_ int, ip netip.Addr) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	delete(k.Cache, ip)
+	return k.check("forget")
 }
 
 // SetUp sets an interface up.

@@ -207,6 +207,10 @@ func (n *node) begin(path, action string, within time.Duration, params ...string
 		c.cmd.Args[len(c.cmd.Args)-1] = "monitor"
 		c.cmd.Env = append(c.cmd.Env, "OCF_RESKEY_CRM_meta_interval=0")
 	}
+	if action == "preflight" {
+		c.cmd.Args[len(c.cmd.Args)-1] = "validate-all"
+		c.cmd.Env = append(c.cmd.Env, "OCF_CHECK_LEVEL=10") // the last one counts
+	}
 	for _, p := range params {
 		c.cmd.Env = append(c.cmd.Env, "OCF_RESKEY_"+p)
 	}
