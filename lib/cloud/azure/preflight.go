@@ -182,6 +182,6 @@ func (i *inspection) feature(ctx context.Context) {
 	case i.state.moveRefused():
 		i.say(level, "moveIpConfigurations was refused less than a day ago, so the address moves by two changes of network interfaces")
 	default:
-		i.say(level, "whether the address can move in one call cannot be told before the first time (%v)", azure.Plain(err))
+		i.say(level, "whether the address can move in one call cannot be told before the first time: the role has no Microsoft.Features/providers/features/read, or the feature is not known here")
 	}
 }

@@ -48,14 +48,16 @@ const (
 
 // needs are the rights that a takeover takes, each where it is taken.
 func (i *inspection) needs(others []nic) []need {
-	subscription, _ := azure.GroupOf(i.own.id)
+	subscription, group := azure.GroupOf(i.own.id)
 	vnet := networkOf(i.own.subnet())
 	all := []need{
 		{scope: i.me.VM, rights: []string{"Microsoft.Compute/virtualMachines/read"}},
 		{scope: i.own.id, rights: []string{readNIC, writeNIC}},
 		{scope: i.own.subnet(), rights: []string{"Microsoft.Network/virtualNetworks/subnets/join/action"}},
-		{scope: i.own.subnet(), rights: []string{"Microsoft.Network/virtualNetworks/subnets/read"}, only: "the prefix length of an IPv6 address has to be set by cidr_netmask"},
-		{scope: "/subscriptions/" + subscription, rights: []string{"Microsoft.Network/locations/operations/read"}, only: "a failed operation is noticed later"},
+		{scope: "/subscriptions/" + subscription + "/resourceGroups/" + group, rights: []string{"Microsoft.Network/locations/operations/read"}, only: "a failed operation is noticed later"},
+	}
+	if i.address.Is6() {
+		all = append(all, need{scope: i.own.subnet(), rights: []string{"Microsoft.Network/virtualNetworks/subnets/read"}, only: "the network interface for an IPv6 address is not found on a machine with several"})
 	}
 	if i.o.Method != Put {
 		n := need{scope: vnet, rights: []string{"Microsoft.Network/virtualNetworks/moveIpConfigurations/action"}, only: "the address moves by two changes of network interfaces"}
