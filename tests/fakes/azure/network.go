@@ -254,7 +254,7 @@ func getConfigs(q request, n *resource) answer {
 	if n == nil {
 		return notFound(q)
 	}
-	all := list(clone(n.body)["properties"].(map[string]any)["ipConfigurations"])
+	all := list(props(clone(n.body))["ipConfigurations"])
 	if q.inner == "" {
 		value := []any{}
 		for _, cfg := range all {

@@ -2,6 +2,7 @@ package azure
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -130,35 +131,52 @@ func (w *world) Switch(_ context.Context, vm string, on bool) error {
 	return nil
 }
 
+// nicBody is as much of an interface as a test changes; the rest is ARM's default.
+type nicBody struct {
+	Location   string `json:"location"`
+	Properties struct {
+		Configs []nicConfig `json:"ipConfigurations"`
+		MAC     string      `json:"macAddress"`
+		VM      any         `json:"virtualMachine"`
+	} `json:"properties"`
+}
+
+type nicConfig struct {
+	Name       string `json:"name"`
+	Properties struct {
+		Primary bool   `json:"primary"`
+		Method  string `json:"privateIPAllocationMethod"`
+		Address string `json:"privateIPAddress"`
+		Subnet  any    `json:"subnet"`
+	} `json:"properties"`
+}
+
 // give makes a machine's interface hold the address, as a portal would.
 func (w *world) give(machine string, a netip.Addr) {
 	w.t.Helper()
 	for _, name := range []string{"n1", "n2"} {
 		id := w.NIC(name, network.Service)
-		body := w.Network(id)
-		props, ok := body["properties"].(map[string]any)
-		if !ok {
-			w.t.Fatalf("%s is no interface: %v", id, body)
-		}
-		kept := []any{}
-		first := map[string]any{}
-		for i, c := range props["ipConfigurations"].([]any) {
-			if i == 0 {
-				first = c.(map[string]any)
-			}
-			if c.(map[string]any)["properties"].(map[string]any)["privateIPAddress"] != a.String() {
-				kept = append(kept, c)
-			}
-		}
+		var n nicBody
+		w.try(recode(w.Network(id), &n))
+		own := n.Properties.Configs[0]
+		n.Properties.Configs = []nicConfig{own}
 		if name == machine {
-			kept = append(kept, map[string]any{"name": "vip", "properties": map[string]any{
-				"subnet": first["properties"].(map[string]any)["subnet"], "privateIPAllocationMethod": "Static", "privateIPAddress": a.String()}})
+			own.Name, own.Properties.Primary, own.Properties.Address = "vip", false, a.String()
+			n.Properties.Configs = append(n.Properties.Configs, own)
 		}
-		props["ipConfigurations"] = kept
-		if err := w.PutNetwork(id, body); err != nil {
-			w.t.Fatal(err)
-		}
+		body := map[string]any{}
+		w.try(recode(n, &body))
+		w.try(w.PutNetwork(id, body))
 	}
+}
+
+// recode carries a value over into another of the same shape.
+func recode(from, to any) error {
+	b, err := json.Marshal(from)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(b, to)
 }
 
 // holder is the machine that the cloud delivers the address to.
