@@ -26,6 +26,15 @@ func TestCommands(t *testing.T) {
 			t.Errorf("%s: a fence is in the commands", name)
 		}
 	}
+	for tag, want := range map[string]string{"drop-in-ip": `type=\"cloudip\"`, "drop-in-ip-back": `type=\"IPaddr2\"`} {
+		blocks, err := Commands("cloudip.md", tag)
+		if err != nil {
+			t.Error(err)
+		}
+		if all := strings.Join(blocks, ""); !strings.Contains(all, want) {
+			t.Errorf("%s: no %q in the commands:\n%s", tag, want, all)
+		}
+	}
 	for tag, want := range map[string]string{"replace": `type="fence_ipmi"`, "replace-back": `type="fence_ipmilan"`, "second-level": "stonith level add 2"} {
 		blocks, err := Commands("fence_ipmi.md", tag)
 		if err != nil {
