@@ -38,19 +38,8 @@ func TestMain(m *testing.M) {
 // here, and other runs have theirs.
 func labName(run, purpose string) string { return "contract-" + purpose + "-" + run }
 
-// removeGroups removes the control groups of labs that came to a sudden end. All
-// their processes are gone with the sandbox.
-func removeGroups(run string) {
-	for _, root := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/freezer"} {
-		left, _ := filepath.Glob(root + "/pgrex-lab/" + labName(run, "*"))
-		for _, group := range left {
-			nodes, _ := filepath.Glob(group + "/*/")
-			for _, dir := range append(nodes, group) {
-				_ = os.Remove(dir)
-			}
-		}
-	}
-}
+// removeGroups clears away after labs that came to a sudden end.
+func removeGroups(run string) { sandbox.RemoveGroups(labName(run, "*")) }
 
 // postgres is a pattern for the installed servers.
 const postgres = "/usr/lib/postgresql/*/bin/postgres"

@@ -101,6 +101,52 @@ func TestFencer(t *testing.T) {
 	}
 }
 
+// Levels of devices: the second is reached when the identity of the first may not;
+// and two devices of one level are both off before either is on again.
+func TestLevels(t *testing.T) {
+	s := begin(t)
+	s.SetLatency(azure.Latency{Answer: ms(5), PowerOff: ms(300), Start: ms(100), Tail: ms(100)})
+	s.AddPrincipal(azure.Principal{Name: "reader", ClientID: "reader-id", Secret: "s3cr3t", Grants: []azure.Grant{{Scope: "/", Actions: []string{"Microsoft.Compute/virtualMachines/read"}}}})
+	sandbox.Cluster(t)
+	admin := func(args ...string) {
+		t.Helper()
+		if r := sandbox.Call(t, "", "stonith_admin", append([]string{"--timeout", "30"}, args...)...); r.Code != 0 {
+			t.Fatalf("%v: %+v", args, r)
+		}
+	}
+	device := func(name string, options ...string) {
+		t.Helper()
+		args := []string{"-R", name, "-a", "fence_azure"}
+		for _, o := range options {
+			args = append(args, "-o", o)
+		}
+		admin(args...)
+	}
+	device("reader", "pcmk_host_map=node2:vm2", "username=reader-id", "password=s3cr3t", "tenantId="+s.Tenant(), "pcmk_reboot_retries=1")
+	device("own", "pcmk_host_map=node2:vm2;node3:vm2")
+	device("other", "pcmk_host_map=node3:vm1")
+	admin("-r", "node2", "-i", "1", "-v", "reader")
+	admin("-r", "node2", "-i", "2", "-v", "own")
+	admin("-B", "node2")
+	s.sequence(t, "vm2 off", "vm2 on")
+	if log := sandbox.ReadFile(t, sandbox.FencerLog); !strings.Contains(log, "lacks the right") {
+		t.Errorf("the log does not say why the first level failed:\n%s", log)
+	}
+	admin("-r", "node3", "-i", "1", "-v", "own", "-v", "other")
+	admin("-B", "node3")
+	var got []string
+	for range 4 {
+		select {
+		case e := <-s.power:
+			got = append(got, e)
+		case <-time.After(10 * time.Second):
+		}
+	}
+	if len(got) != 4 || !strings.HasSuffix(got[0], "off") || !strings.HasSuffix(got[1], "off") {
+		t.Errorf("the power was switched %q\n%s", got, sandbox.ReadFile(t, sandbox.FencerLog))
+	}
+}
+
 // The tools of users know the agent: pcs and crmsh by its meta-data, Pacemaker by
 // validate-all.
 func TestTools(t *testing.T) {

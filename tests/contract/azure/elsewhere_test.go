@@ -11,5 +11,5 @@ func TestOnDebian13(t *testing.T) {
 	if sandbox.IsElsewhere() {
 		return
 	}
-	sandbox.Elsewhere(t, "TestFencer", "TestTools", "TestBinary")
+	sandbox.Elsewhere(t, "TestFencer", "TestLevels", "TestTools", "TestBinary")
 }

@@ -25,8 +25,18 @@ const (
 )
 
 func TestMain(m *testing.M) {
-	os.Exit(sandbox.Main(m, sandbox.Config{Installed: []string{agent}, Release: sandbox.Debian13, Furnish: leadToAzure}.ForFencer()))
+	os.Exit(sandbox.Main(m, sandbox.Config{
+		Needs:     []string{"nsenter"},
+		Installed: []string{agent},
+		Helpers:   []string{"lab", "fence_azure"}, // the lab installs what is beside it
+		Release:   sandbox.Debian13,
+		Furnish:   leadToAzure,
+		Leave:     func(run string) { sandbox.RemoveGroups(labName(run)) },
+	}.ForFencer()))
 }
+
+// labName is the name of the lab of a run: control groups have no namespace here.
+func labName(run string) string { return "contract-azure-" + run }
 
 // leadToAzure makes names and addresses of Azure lead to this machine, for every
 // program of the sandbox.

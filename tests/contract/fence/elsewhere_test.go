@@ -12,6 +12,6 @@ func TestOnDebian13(t *testing.T) {
 		return
 	}
 	t.Parallel()
-	sandbox.Elsewhere(t, "TestFenced", "TestHostArgument", "TestSchema", "TestClusterTools", "TestValidate",
+	sandbox.Elsewhere(t, "TestFenced", "TestLevels", "TestHostArgument", "TestSchema", "TestClusterTools", "TestValidate",
 		"TestParametersOfTheOriginal", "TestSameAsTheOriginal", "TestRunner")
 }

@@ -45,84 +45,65 @@ func (s *simulator) register(name, program string, options ...string) {
 	}
 }
 
+// must calls stonith_admin for something that has to succeed, and returns how long it took.
+func must(t *testing.T, name string, args ...string) time.Duration {
+	t.Helper()
+	start := time.Now()
+	if out, err := admin(t, args...); err != nil {
+		t.Fatalf("%s: %v: %s\n%s", name, err, out, sandbox.ReadFile(t, sandbox.FencerLog))
+	}
+	return time.Since(start)
+}
+
+// expect compares the machine's state and what it was told.
+func (s *simulator) expect(t *testing.T, on bool, orders string) {
+	t.Helper()
+	if s.on() != on || s.orders() != orders {
+		t.Errorf("on %v after orders [%s], want %v after [%s]", s.on(), s.orders(), on, orders)
+	}
+}
+
 // A real fencer registers, monitors and fences with fence_ipmi; a device of fence_ipmilan is replaced
-// by the same device of fence_ipmi; a second level is reached when the first one's BMC is dead.
+// by the same device of fence_ipmi.
 func TestFenced(t *testing.T) {
 	sandbox.Fencer(t)
 	if sandbox.IsElsewhere() && sandbox.Pacemaker(t) < 3 {
 		t.Error("this is no Pacemaker 3")
 	}
-	first, second := startSimulator(t), startSimulator(t)
-	step := func(name string, args ...string) time.Duration {
-		t.Helper()
-		start := time.Now()
-		if out, err := admin(t, args...); err != nil {
-			logged, _ := os.ReadFile(sandbox.FencerLog)
-			t.Fatalf("%s: %v: %s\n%s", name, err, out, logged)
-		}
-		return time.Since(start)
-	}
-	expect := func(s *simulator, on bool, orders string) {
-		t.Helper()
-		if s.on() != on || s.orders() != orders {
-			t.Errorf("on %v after orders [%s], want %v after [%s]", s.on(), s.orders(), on, orders)
-		}
-	}
-
+	first := startSimulator(t)
 	first.register("bmc1", "fence_ipmi", "pcmk_host_list=node1")
-	step("monitor", "--query", "bmc1")
+	must(t, "monitor", "--query", "bmc1")
 	if out, err := admin(t, "--list", "node1"); err != nil || !strings.Contains(out, "bmc1") {
 		t.Errorf("devices of node1: %v: %s", err, out)
 	}
-	took := step("off", "--fence", "node1")
-	expect(first, false, "power 0")
+	took := must(t, "off", "--fence", "node1")
+	first.expect(t, false, "power 0")
 	if took > 2*time.Second {
 		t.Errorf("off took %v", took)
 	}
-	step("monitor of a machine that is off", "--query", "bmc1")
-	step("on", "--unfence", "node1")
-	expect(first, true, "power 0, power 1")
+	must(t, "monitor of a machine that is off", "--query", "bmc1")
+	must(t, "on", "--unfence", "node1")
+	first.expect(t, true, "power 0, power 1")
 	first.reset(true)
-	if took := step("reboot", "--reboot", "node1"); took > 2*time.Second {
+	if took := must(t, "reboot", "--reboot", "node1"); took > 2*time.Second {
 		t.Errorf("reboot took %v", took)
 	}
-	expect(first, true, "power 0, power 1")
+	first.expect(t, true, "power 0, power 1")
 
 	t.Run("replace", func(t *testing.T) {
 		first.reset(true)
 		first.register("old", "fence_ipmilan", "pcmk_host_list=node2", "method=onoff", "power_wait=1")
-		step("monitor", "--query", "old")
+		must(t, "monitor", "--query", "old")
 		first.register("old", "fence_ipmi", "pcmk_host_list=node2", "method=onoff", "power_wait=1")
-		step("monitor", "--query", "old")
-		step("reboot", "--reboot", "node2")
-		expect(first, true, "power 0, power 1")
+		must(t, "monitor", "--query", "old")
+		must(t, "reboot", "--reboot", "node2")
+		first.expect(t, true, "power 0, power 1")
 	})
 	t.Run("host map", func(t *testing.T) {
 		first.reset(true)
 		first.register("many", "fence_ipmi", "ip=192.0.2.1", "port_as_ip=1", "pcmk_host_map=node3:127.0.0.1;node4:192.0.2.4")
-		step("reboot", "--reboot", "node3")
-		expect(first, true, "power 0, power 1")
-	})
-	t.Run("levels", func(t *testing.T) {
-		first.reset(true)
-		second.reset(true)
-		first.register("level1", "fence_ipmi", "pcmk_host_list=node5", "ipmitool_timeout=0.3", "pcmk_reboot_retries=1")
-		second.register("level2", "fence_ipmi", "pcmk_host_list=node5")
-		step("level 1", "--register-level", "node5", "--index", "1", "--device", "level1")
-		step("level 2", "--register-level", "node5", "--index", "2", "--device", "level2")
-		// A controller that does not answer, and keeps its port.
-		if err := first.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
-			t.Fatal(err)
-		}
-		took := step("reboot", "--reboot", "node5", "--timeout", "60")
-		if err := first.cmd.Process.Signal(syscall.SIGCONT); err != nil {
-			t.Fatal(err)
-		}
-		expect(second, true, "power 0, power 1")
-		if took > 10*time.Second {
-			t.Errorf("the second level was reached after %v", took)
-		}
-		expect(first, true, "")
+		must(t, "reboot", "--reboot", "node3")
+		first.expect(t, true, "power 0, power 1")
 	})
 	t.Run("failure", func(t *testing.T) {
 		first.reset(true)
@@ -130,12 +111,37 @@ func TestFenced(t *testing.T) {
 		if out, err := admin(t, "--fence", "node6", "--timeout", "20"); err == nil {
 			t.Errorf("fenced with a wrong password: %s", out)
 		}
-		expect(first, true, "")
+		first.expect(t, true, "")
 		logged, err := os.ReadFile(sandbox.FencerLog)
 		if err != nil || !bytes.Contains(logged, []byte("with this password")) || bytes.Contains(logged, []byte(password)) {
 			t.Errorf("%v: the log does not say why, or says too much:\n%s", err, logged)
 		}
 	})
+}
+
+// A cluster reaches the second level when the BMC of the first is dead.
+func TestLevels(t *testing.T) {
+	sandbox.Cluster(t)
+	first, second := startSimulator(t), startSimulator(t)
+	first.reset(true)
+	second.reset(true)
+	first.register("level1", "fence_ipmi", "pcmk_host_list=node5", "ipmitool_timeout=0.3", "pcmk_reboot_retries=1")
+	second.register("level2", "fence_ipmi", "pcmk_host_list=node5")
+	must(t, "level 1", "--register-level", "node5", "--index", "1", "--device", "level1")
+	must(t, "level 2", "--register-level", "node5", "--index", "2", "--device", "level2")
+	// A controller that does not answer, and keeps its port.
+	if err := first.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	took := must(t, "reboot", "--reboot", "node5", "--timeout", "60")
+	if err := first.cmd.Process.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	second.expect(t, true, "power 0, power 1")
+	if took > 10*time.Second {
+		t.Errorf("the second level was reached after %v", took)
+	}
+	first.expect(t, true, "")
 }
 
 // What the fencer really sends is understood: the node's name, and the host argument, which is "port" or

@@ -36,9 +36,14 @@ func Fencer(t *testing.T) {
 	t.Helper()
 	if Pacemaker(t) < 3 {
 		daemon(t, fencer, "--stand-alone", "-V")
+		fencerAnswers(t)
 	} else {
-		cluster(t)
+		Cluster(t)
 	}
+}
+
+func fencerAnswers(t *testing.T) {
+	t.Helper()
 	Eventually(t, "pacemaker-fenced to answer", 20*time.Second, func() bool {
 		return Call(t, "", "stonith_admin", "--timeout", "2", "--list-registered").Code == 0
 	})
@@ -97,9 +102,11 @@ logging {
 }
 `
 
-// cluster runs corosync and Pacemaker. The configuration is that of `cibadmin
-// --empty`, but for the time in which other nodes are looked for.
-func cluster(t *testing.T) {
+// Cluster runs corosync and Pacemaker, a cluster of one node, until the test ends,
+// with the fencer as Fencer has it. Levels of devices mean something to a cluster
+// only: a fencer alone tries one device after the other. The configuration is that
+// of `cibadmin --empty`, but for the time in which other nodes are looked for.
+func Cluster(t *testing.T) {
 	t.Helper()
 	WriteFile(t, "/etc/corosync/corosync.conf", corosyncConf, 0o644)
 	cib := strings.Replace(Command(t, "cibadmin", "--empty"), "<crm_config/>",
@@ -115,6 +122,8 @@ func cluster(t *testing.T) {
 	})
 	daemon(t, "pacemakerd")
 	Eventually(t, "the cluster to have a controller", time.Minute, func() bool {
-		return strings.Contains(Call(t, "", "crmadmin", "--dc_lookup").Stdout, "n1")
+		// crmadmin of 2.1 never returns if it is asked too early.
+		return strings.Contains(Call(t, "", "cibadmin", "--query").Stdout, ` dc-uuid="1"`)
 	})
+	fencerAnswers(t)
 }

@@ -181,3 +181,17 @@ func XMLLint(document string, options ...string) error {
 	}
 	return nil
 }
+
+// RemoveGroups removes the control groups of labs, by a pattern for their names, that
+// came to a sudden end. All their processes are gone with the sandbox. For Leave.
+func RemoveGroups(labs string) {
+	for _, root := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/freezer"} {
+		left, _ := filepath.Glob(root + "/pgrex-lab/" + labs)
+		for _, group := range left {
+			nodes, _ := filepath.Glob(group + "/*/")
+			for _, dir := range append(nodes, group) {
+				_ = os.Remove(dir)
+			}
+		}
+	}
+}
