@@ -38,9 +38,14 @@ func (p Process) String() string {
 // Pattern chooses processes.
 type Pattern func(Process) bool
 
-// Postmaster is PostgreSQL's first process.
+// Postmaster is PostgreSQL's first process. A child looks the same for a moment,
+// until it has set its title.
 func Postmaster(p Process) bool {
-	return filepath.Base(p.Exe) == "postgres" && !strings.HasPrefix(p.Args[0], "postgres:")
+	if !Postgres(p) || strings.HasPrefix(p.Args[0], "postgres:") {
+		return false
+	}
+	parent, ok := read(p.Parent)
+	return !ok || !Postgres(parent)
 }
 
 // Postgres is any process of PostgreSQL.

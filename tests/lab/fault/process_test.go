@@ -1,0 +1,57 @@
+package fault
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"pgrex/tests/lab/host"
+)
+
+// TestPostmaster: a child that was just forked has its parent's command line and
+// program, and is no second postmaster.
+func TestPostmaster(t *testing.T) {
+	sh, err := os.ReadFile("/bin/sh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	postgres := filepath.Join(t.TempDir(), "postgres")
+	if err := os.WriteFile(postgres, sh, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	p, err := host.Start(host.Program{Path: postgres, Args: []string{"postgres", "-c", "(sleep 60; :) & wait"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var child Process
+	defer func() { _ = unix.Kill(-p.Pid, unix.SIGKILL) }() // the whole session
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	err = host.Poll(ctx, "the child", 5*time.Millisecond, func() (bool, error) {
+		found, err := filepath.Glob("/proc/[0-9]*")
+		for _, f := range found {
+			pid, _ := strconv.Atoi(filepath.Base(f))
+			if c, ok := read(pid); ok && c.Parent == p.Pid {
+				child = c
+				return true, nil
+			}
+		}
+		return false, err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	parent, ok := read(p.Pid)
+	if !ok || strings.Join(parent.Args, " ") != strings.Join(child.Args, " ") || !Postgres(child) {
+		t.Fatalf("not alike: %v, %v", parent, child)
+	}
+	if !Postmaster(parent) || Postmaster(child) {
+		t.Errorf("%v: %v, its child %v: %v", parent, Postmaster(parent), child, Postmaster(child))
+	}
+}
