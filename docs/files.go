@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-//go:embed examples moving-from-heartbeat.md pgsql.md cloudip.md fence_ipmi.md
+//go:embed examples *.md
 var files embed.FS
 
 // File gives a file below docs/, for example "examples/pgrex.pcs".

@@ -99,7 +99,7 @@ func (a *agent) readRecordFile() (replication.Record, error) {
 	}
 	r, err := replication.ParseRecord(string(b))
 	if err != nil {
-		return replication.Record{}, fmt.Errorf("%s cannot be understood (%w): compare it with 'crm_attribute --name %s --query' of all nodes and remove it if one of them is right",
+		return replication.Record{}, fmt.Errorf("%s cannot be understood (%w): compare it with 'crm_attribute --node NODE --name %s --query' for each node and remove it if one of them is right",
 			a.conf.recordFile(), err, a.conf.attr(attrRecord))
 	}
 	return r, nil

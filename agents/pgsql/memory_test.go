@@ -87,7 +87,7 @@ func TestRememberGarbage(t *testing.T) {
 		if err = a.remember(t.Context()); err == nil {
 			t.Fatalf("the file %q was understood", bad)
 		}
-		says(t, err.Error(), a.conf.recordFile(), bad, "crm_attribute --name pgsql-record --query", "remove it")
+		says(t, err.Error(), a.conf.recordFile(), bad, "crm_attribute --node NODE --name pgsql-record --query", "remove it")
 		if get(t, a.conf.recordFile()) != bad {
 			t.Error("the file was changed")
 		}
