@@ -122,33 +122,50 @@ func TestMonitorAsksNobody(t *testing.T) {
 }
 
 // TestDoubleFailover lets the second machine die in the middle of its take-over, and
-// the first take the address back while that is still being carried out.
+// the first take the address back while that is still being carried out: in every
+// way in which the cloud may treat a change that comes during another.
 func TestDoubleFailover(t *testing.T) {
 	each(t, func(t *testing.T, with func(*fake.Config)) {
-		w := begin(t, func(c *fake.Config) {
-			with(c)
-			c.Latency.Update, c.Latency.Program = ms(3000), ms(1500)
-		})
-		c := w.calls()
-		n1, n2 := w.nodes["n1"], w.nodes["n2"]
-		n1.does("start")
-		c.from("n1", 10*time.Second)
-		n1.die()
-		w.ForgetRequests()
-		take := n2.begin(agent, "start", patience, params()...)
-		w.accepted()
-		n2.die()
-		if take.code() == 0 {
-			t.Fatalf("the test came too late: %v", take)
+		for name, vary := range map[string]func(*fake.Config){
+			"conflict":   func(*fake.Config) {},
+			"retry":      func(c *fake.Config) { c.Busy = fake.BusyRetry },
+			"supersede":  func(c *fake.Config) { c.Busy = fake.BusySupersede },
+			"free early": func(c *fake.Config) { c.FreeEarly = true },
+		} {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				doubleFailover(begin(t, func(c *fake.Config) {
+					with(c)
+					vary(c)
+					c.Latency.Update, c.Latency.Program = ms(3000), ms(1500)
+				}))
+			})
 		}
-		n1.boot()
-		n1.does("start")
-		c.from("n1", 10*time.Second)
-		w.only("n1")
-		n2.boot()
-		n2.does("probe", 7)
-		w.only("n1")
 	})
+}
+
+func doubleFailover(w *world) {
+	w.t.Helper()
+	c := w.calls()
+	n1, n2 := w.nodes["n1"], w.nodes["n2"]
+	n1.does("start")
+	c.from("n1", 10*time.Second)
+	n1.die()
+	w.ForgetRequests()
+	take := n2.begin(agent, "start", patience, params()...)
+	w.accepted()
+	n2.die()
+	if take.code() == 0 {
+		w.t.Fatalf("the test came too late: %v", take)
+	}
+	n1.boot()
+	n1.does("start")
+	c.from("n1", 10*time.Second)
+	w.only("n1")
+	n2.boot()
+	n2.does("probe", 7)
+	w.only("n1")
+	c.order("n1") // the second died before the network had followed
 }
 
 // accepted waits until the cloud has accepted a change.
@@ -191,6 +208,9 @@ func TestBothAtOnce(t *testing.T) {
 		w.nodes[loser].does("stop")
 		w.only(winner)
 		c.from(winner, 10*time.Second)
+		if got := c.who(); got != winner && got != loser+" "+winner {
+			t.Errorf("there answered %q", got)
+		}
 	})
 }
 
