@@ -80,7 +80,7 @@ func (a *agent) put(ctx context.Context, want netif.Want) error {
 	if err := a.add(a.address(place)); err != nil {
 		return err
 	}
-	if a.conf.ip.Is6() && a.conf.flags&netif.AddrNoDAD == 0 {
+	if a.conf.ip.Is6() && a.kind == nil && a.conf.flags&netif.AddrNoDAD == 0 {
 		if err := a.awaitDetection(ctx, place.Link); err != nil {
 			return err
 		}
@@ -114,8 +114,10 @@ func (a *agent) address(p netif.Place) netif.Address {
 	if a.conf.ip.Is6() {
 		addr.Preferred, addr.Metric = a.conf.preferred, p.Metric
 		if a.kind != nil {
-			// Deprecated: never the source of what this machine asks the cloud.
+			// Deprecated: never the source of what this machine asks the cloud. And nobody is asked whether
+			// the address is in use: the cloud knows, and its network may answer for it.
 			addr.Preferred = 0
+			addr.Flags |= netif.AddrNoDAD
 		}
 		return addr
 	}

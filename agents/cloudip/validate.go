@@ -20,21 +20,22 @@ func (a *agent) validate(ctx context.Context) error {
 		return a.conf.err
 	}
 	place, err := netif.Find(a.net, netif.Want{IP: a.conf.ip, NIC: a.conf.nic, Bits: a.conf.bits, Protocol: a.conf.protocol})
-	switch {
-	case errors.Is(err, netif.ErrNoPlace) && a.kind != nil:
-		err = nil // the cloud tells the interface
-	case err != nil:
+	// In a cloud the cloud tells the interface.
+	if err != nil && (a.kind == nil || !errors.Is(err, netif.ErrNoPlace) && !errors.Is(err, netif.ErrNeedsLink)) {
 		return osError(err, "no place for %s", a.conf.where())
+	}
+	var provider cloud.Provider
+	if a.kind != nil {
+		// That makes no request, and finds parameters that do not fit together.
+		if provider, err = a.cloud(ctx); err != nil {
+			return err
+		}
 	}
 	if a.call.CheckLevel < preflightLevel {
 		return nil
 	}
 	findings := a.local(place)
-	if a.kind != nil {
-		provider, err := a.cloud(ctx)
-		if err != nil {
-			return err
-		}
+	if provider != nil {
 		findings = append(findings, provider.Preflight(ctx, a.conf.ip)...)
 	}
 	return a.report(findings)
