@@ -58,8 +58,8 @@ contract: build ## the built agents against the outside world's checkers (root)
 bench-fence: build ## wall time and processes of our fence agents beside fence-agents' own (root)
 	PGREX_BENCH=1 $(TEST) -count=1 -timeout 10m -v -run 'TestBench' ./tests/contract/fence ./tests/contract/azure
 
-bench-ip: build ## a virtual IP by our agent beside IPaddr2: take-over, time and processes (root)
-	PGREX_BENCH=1 $(TEST) -count=1 -timeout 10m -v -run 'TestBench' ./tests/contract/cloudip
+bench-ip: build ## a virtual IP by our agent beside IPaddr2: take-over, time and processes; requests on Azure (root)
+	PGREX_BENCH=1 $(TEST) -count=1 -timeout 10m -v -run 'TestBench' ./tests/contract/cloudip ./tests/contract/cloudip/azure
 
 lab: build ## the scenarios on a real cluster of this machine's namespaces (root)
 	bin/lab suite --began=$(BEGAN)

@@ -249,7 +249,7 @@ func (a *acquire) claim(ctx context.Context, header http.Header, own nic) error 
 	if err := a.accept(ctx); err != nil {
 		return err
 	}
-	err := a.follow(ctx, op, what)
+	err := a.follow(ctx, op, what, a.there(ctx, own.id))
 	var failed *failedError
 	switch {
 	case err == nil:

@@ -15,8 +15,8 @@ import (
 	"pgrex/tests/lab/network"
 )
 
-// sequence are the requests so far in short, without the looks at operations, whose number is a matter of
-// time: "imds instance", "GET nic n1", "PUT nic n2 400".
+// sequence are the requests so far in short: "imds instance", "GET nic n1", "PUT nic n2 400". How often an
+// operation and the interface it changes are looked at is a matter of time: a series of that is one.
 func (w *world) sequence() string {
 	var all []string
 	for _, r := range w.Requests() {
@@ -41,7 +41,9 @@ func (w *world) sequence() string {
 		if r.Status >= 300 {
 			line += fmt.Sprintf(" %d", r.Status)
 		}
-		all = append(all, line)
+		if len(all) == 0 || all[len(all)-1] != line || r.Method != "GET" {
+			all = append(all, line)
+		}
 	}
 	return strings.Join(all, ", ")
 }
