@@ -44,7 +44,7 @@ func (a Agent) WriteMarkdown(w io.Writer) error {
 	fmt.Fprintf(b, "Generated from the agent's declaration by `make metadata`; do not edit.\n\n%s\n\n## Parameters\n\n", markdown(a.Long))
 	fmt.Fprintf(b, "| name | type | default | |\n|---|---|---|---|\n")
 	for _, p := range a.Parameters {
-		fmt.Fprintf(b, "| [%s](#%s) | %s | %s | %s |\n", p.Name, p.Name, p.kindText(), code(p.Default), markdown(p.Short))
+		fmt.Fprintf(b, "| [%s](#%s) | %s | %s | %s |\n", p.Name, strings.ToLower(p.Name), p.kindText(), code(p.Default), markdown(p.Short))
 	}
 	for _, p := range a.Parameters {
 		fmt.Fprintf(b, "\n### %s\n\n%s\n\n%s\n", p.Name, markdown(p.Long), p.facts(code))

@@ -60,7 +60,7 @@ func (a Agent) WriteMarkdown(w io.Writer) error {
 	fmt.Fprintf(b, "Generated from the agent's declaration by `make metadata`; do not edit.\n\n%s\n\n## Parameters\n\n", markdown(a.Long))
 	fmt.Fprintf(b, "| name | old name | option | type | default | |\n|---|---|---|---|---|---|\n")
 	for _, p := range a.parameters() {
-		fmt.Fprintf(b, "| [%s](#%s) | %s | `%s` | %s | %s | %s |\n", p.Name, p.Name, strings.Join(p.Old, ", "), p.mixed(), p.kind(), code(p.Default), markdown(p.Short))
+		fmt.Fprintf(b, "| [%s](#%s) | %s | `%s` | %s | %s | %s |\n", p.Name, strings.ToLower(p.Name), strings.Join(p.Old, ", "), p.mixed(), p.kind(), code(p.Default), markdown(p.Short))
 	}
 	for _, p := range a.parameters() {
 		fmt.Fprintf(b, "\n### %s\n\n%s\n", p.Name, markdown(p.Long))
