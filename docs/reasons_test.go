@@ -5,6 +5,7 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -92,5 +93,38 @@ func TestReasonsExist(t *testing.T) {
 	}
 	if n < 40 {
 		t.Errorf("only %d reasons are explained: were the tables changed?", n)
+	}
+}
+
+// What the comparison claims of pgrex is shown by scenarios that there are.
+func TestComparisonNamesScenarios(t *testing.T) {
+	page, err := files.ReadFile("comparison.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, err := os.ReadFile("../tests/lab/scenarios.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := map[string]bool{"all": true}
+	for line := range strings.Lines(string(list)) {
+		if f := strings.Fields(line); len(f) == 2 {
+			known[f[0]] = true
+		}
+	}
+	n := 0
+	for line := range strings.Lines(string(page)) {
+		cells := strings.Split(line, "|")
+		if len(cells) != 9 || strings.Contains(line, "---") || strings.Contains(line, "shown by") {
+			continue
+		}
+		for name := range strings.FieldsFuncSeq(cells[7], func(r rune) bool { return r == ',' || r == ' ' }) {
+			if n++; !known[name] {
+				t.Errorf("no scenario %q", name)
+			}
+		}
+	}
+	if n < 20 {
+		t.Errorf("%d scenarios are named: were the tables changed?", n)
 	}
 }

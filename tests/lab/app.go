@@ -78,6 +78,7 @@ func application() *cli.App {
 			runCommand(),
 			suiteCommand(),
 			listCommand(),
+			costCommand(),
 		}, hiddenCommands()...),
 	}
 }
