@@ -7,7 +7,6 @@
 package main
 
 import (
-	"bufio"
 	"debug/buildinfo"
 	"errors"
 	"flag"
@@ -70,7 +69,7 @@ func (s sources) write(w io.Writer, program string) error {
 	if err != nil {
 		return err
 	}
-	b := bufio.NewWriter(w)
+	b := new(strings.Builder)
 	fmt.Fprintf(b, "This program is part of pgrex, under the Apache License, Version 2.0. It contains the Go modules named\nbelow, under their own licences; their texts follow.\n\n%s", own)
 	for _, title := range slices.Sorted(maps.Keys(found)) {
 		text, err := os.ReadFile(found[title])
@@ -79,7 +78,8 @@ func (s sources) write(w io.Writer, program string) error {
 		}
 		fmt.Fprintf(b, "\n%[1]s\n%[2]s\n%[1]s\n\n%[3]s", strings.Repeat("=", 78), title, text)
 	}
-	return b.Flush()
+	_, err = io.WriteString(w, b.String())
+	return err
 }
 
 // linked reads the list of packages that a program links, without the standard library and our own.
