@@ -28,6 +28,9 @@ type agent struct {
 	run     proc.Runner
 	log     *slog.Logger
 	memory  memory
+	// spawn starts a process that outlives this one; nil where no watcher is to be
+	// started.
+	spawn func(proc.Cmd) (pid int, err error)
 	// unwritten: an attribute for people was not written, so the next monitor must
 	// not take everything for done.
 	unwritten bool
@@ -35,24 +38,35 @@ type agent struct {
 	userErr error
 }
 
+// action is the signature of a handler.
+type action = func(context.Context, *ocf.Call) error
+
+func run(f func(*agent, context.Context) error) action {
+	return func(ctx context.Context, c *ocf.Call) error {
+		a := newAgent(ctx, c, proc.OS{})
+		a.spawn = proc.OS{}.Detach
+		return f(a, ctx)
+	}
+}
+
 // handlers are the actions of the agent.
-func handlers() map[string]func(context.Context, *ocf.Call) error {
-	wrap := func(f func(*agent, context.Context) error) func(context.Context, *ocf.Call) error {
-		return func(ctx context.Context, c *ocf.Call) error {
-			return f(newAgent(ctx, c, proc.OS{}), ctx)
-		}
+func handlers() map[string]action {
+	return map[string]action{
+		"start":        run(quietly((*agent).start)),
+		"stop":         run(quietly((*agent).stop)),
+		"monitor":      run(watched((*agent).monitor)),
+		"status":       run((*agent).monitor),
+		"promote":      run(quietly((*agent).promote)),
+		"demote":       run(quietly((*agent).demote)),
+		"notify":       run(inTurn((*agent).notify)),
+		"reload-agent": run(inTurn((*agent).reload)),
+		"validate-all": run((*agent).validate),
 	}
-	return map[string]func(context.Context, *ocf.Call) error{
-		"start":        wrap((*agent).start),
-		"stop":         wrap((*agent).stop),
-		"monitor":      wrap((*agent).monitor),
-		"status":       wrap((*agent).monitor),
-		"promote":      wrap((*agent).promote),
-		"demote":       wrap((*agent).demote),
-		"notify":       wrap((*agent).notify),
-		"reload-agent": wrap((*agent).reload),
-		"validate-all": wrap((*agent).validate),
-	}
+}
+
+// hidden are the commands that no cluster manager calls.
+func hidden() map[string]action {
+	return map[string]action{watchCommand: run((*agent).watch)}
 }
 
 // nodeNameLimit bounds the look-ups before an action proper: who pgdba is and

@@ -34,6 +34,7 @@ type config struct {
 	tmpdir                               string
 	stopEscalate, stopEscalateUnpromoted time.Duration
 	attrTimeout                          time.Duration
+	watcher                              bool
 }
 
 // The values of rep_mode.
@@ -71,6 +72,7 @@ func newConfig(c *ocf.Call) config {
 		tmpdir:       filepath.Clean(p.String("tmpdir")),
 		stopEscalate: seconds("stop_escalate"), stopEscalateUnpromoted: seconds("stop_escalate_in_slave"),
 		attrTimeout: max(seconds("crm_attr_timeout"), time.Second),
+		watcher:     p.Bool("watcher"),
 	}
 }
 

@@ -112,6 +112,7 @@ func TestConfigDefaults(t *testing.T) {
 		logFile: "/dev/null", libs: "/usr/lib", port: 5432, database: "template1", monitorSQL: "select now();",
 		replicationUser: "postgres", tmpdir: "/var/lib/pgsql/tmp",
 		stopEscalate: 90 * time.Second, stopEscalateUnpromoted: 90 * time.Second, attrTimeout: 5 * time.Second,
+		watcher: true,
 	}
 	if len(got.nodes)+len(got.external) != 0 {
 		t.Errorf("nodes %q, external %q", got.nodes, got.external)

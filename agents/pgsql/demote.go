@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"pgrex/lib/crm"
 	"pgrex/lib/ocf"
 	"pgrex/lib/pg"
 	"pgrex/lib/replication"
@@ -29,7 +30,8 @@ func (a *agent) demote(ctx context.Context) error {
 	case !a.conf.replicates():
 		return ocf.Errorf(ocf.ErrUnimplemented, "demote means nothing with rep_mode=%s", a.conf.mode)
 	}
-	a.withdrawSelf(ctx)
+	withdrawn := a.withdrawSelf(ctx, ps)
+	defer withdrawn()
 	seen := a.glance(ctx, ps)
 	if seen.standby && !a.ownsRecord() {
 		return nil
@@ -128,18 +130,45 @@ func (a *agent) startDemoted(ctx context.Context) error {
 
 // withdrawSelf takes our own promotion score away. It is best effort: the record,
 // not the score, is what proves a right, and a demotion must not hang on a slow
-// cluster daemon.
-func (a *agent) withdrawSelf(ctx context.Context) {
+// cluster daemon. Beside a server that is dead already it goes on while the rest is
+// done; wait ends it.
+func (a *agent) withdrawSelf(ctx context.Context, ps pg.Processes) (wait func()) {
 	if a.cluster == nil {
-		return
+		return func() {}
 	}
 	a.cache.Drop()
 	ctx, cancel := context.WithTimeout(ctx, a.stopWrites())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		defer cancel()
+		a.write(ctx, a.scoreWrite(a.conf.self, replication.Never),
+			transient(a.self(), a.conf.attr(attrBaseline), ""),
+			transient(a.self(), a.conf.attr(attrLocation), ""),
+			transient(a.self(), a.conf.attr(attrPosition), ""))
+	}()
+	wait = func() { <-done }
+	if ps.Postmaster != 0 {
+		wait()
+	}
+	return wait
+}
+
+// write writes what this node's copy does not show yet. It is for the ends of
+// actions that have not read the cluster's memory: one look is cheaper than several
+// writes that change nothing.
+func (a *agent) write(ctx context.Context, writes ...crm.Write) {
+	look, cancel := context.WithTimeout(ctx, a.stopWrites()/2)
 	defer cancel()
-	a.try(ctx, a.scoreWrite(a.conf.self, replication.Never),
-		transient(a.self(), a.conf.attr(attrBaseline), ""),
-		transient(a.self(), a.conf.attr(attrLocation), ""),
-		transient(a.self(), a.conf.attr(attrPosition), ""))
+	if snap, err := a.cluster.Local(look); err == nil {
+		writes = slices.DeleteFunc(writes, snap.Has)
+	}
+	if len(writes) == 0 {
+		return
+	}
+	if err := a.cluster.Apply(ctx, writes); err != nil {
+		a.log.Warn("node attributes not written", "error", err)
+	}
 }
 
 // stopWrites bounds what stop and demote spend on writing attributes, before and
@@ -156,6 +185,7 @@ func (a *agent) publishStopped(ctx context.Context, status string) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, a.stopWrites())
 	defer cancel()
-	a.try(ctx, transient(a.self(), a.conf.attr(attrStatus), status),
+	a.cache.Drop()
+	a.write(ctx, transient(a.self(), a.conf.attr(attrStatus), status),
 		transient(a.self(), a.conf.attr(attrReceiver), ""))
 }

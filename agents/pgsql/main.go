@@ -10,5 +10,5 @@ package main
 import "pgrex/lib/ocf"
 
 func main() {
-	ocf.Main(ocf.Agent{Meta: declaration(), Handlers: handlers()})
+	ocf.Main(ocf.Agent{Meta: declaration(), Handlers: handlers(), Hidden: hidden()})
 }

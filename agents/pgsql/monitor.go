@@ -53,6 +53,9 @@ func (a *agent) monitor(ctx context.Context) error {
 // monitorDead answers when no postmaster is there. Children that outlived it
 // still hold the shared memory and may serve stale reads: that is not stopped.
 func (a *agent) monitorDead(ctx context.Context, ps pg.Processes) error {
+	if a.alreadyTold(ctx) {
+		return a.lastKnown()
+	}
 	ps = a.lookAgain(ctx, ps)
 	if ps.Running() {
 		return ocf.Errorf(a.failed(), "the postmaster is gone but %s of %s still run: they are ended by stop", ps, a.conf.data)
@@ -229,6 +232,30 @@ func (a *agent) monitorPrimary(ctx context.Context, conn *pg.Conn, st pg.Status)
 		a.cache.Drop()
 	}
 	if a.steady(st) {
+		return ocf.Status(ocf.RunningPromoted)
+	}
+	return a.leadInTurn(ctx, conn, st)
+}
+
+// leadInTurn is lead for those who may meet another action or a round of the
+// watcher. What that one does need not be done again.
+func (a *agent) leadInTurn(ctx context.Context, conn *pg.Conn, st pg.Status) error {
+	release, err := a.turn(ctx, 0)
+	if err != nil {
+		release, err = a.turn(ctx, min(roundLimit, a.call.Timeout/3))
+		if err != nil {
+			a.log.Info("the standbys were not looked after", "error", err)
+			return ocf.Status(ocf.RunningPromoted)
+		}
+		if now, serr := conn.Status(ctx); serr == nil {
+			st = now
+		}
+	}
+	defer release()
+	switch {
+	case st.InRecovery:
+		return ocf.Errorf(ocf.ErrGeneric, "the server became a standby while it was looked at")
+	case a.steady(st):
 		return ocf.Status(ocf.RunningPromoted)
 	}
 	return a.lead(ctx, conn, st)

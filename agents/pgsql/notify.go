@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"pgrex/lib/pg"
+	"pgrex/lib/replication"
 )
 
 // joinPatience is how long the primary waits, after a standby was started, for it
@@ -59,6 +60,11 @@ func (a *agent) notifyStandby(ctx context.Context, conn *pg.Conn, st pg.Status) 
 		}
 	case "post-demote", "post-start", "post-stop":
 		if a.promoted() != "" && !a.leaving(a.promoted()) || a.following(st) {
+			return
+		}
+		if a.score(a.conf.self) == replication.Standby && a.memory.newest.Entitles(a.conf.self) {
+			// This node is about to be promoted by the right it has: every attribute
+			// written now would only make the cluster plan anew.
 			return
 		}
 		if a.call.Notify.Event() == "post-demote" {

@@ -155,6 +155,13 @@ immediate at once.`,
 func monitorParams() []meta.Parameter {
 	return []meta.Parameter{
 		{
+			Name: "watcher", Type: meta.Boolean, Default: "true", Reloadable: true,
+			Short: "Watch the server between monitors",
+			Long: `When true, a small process beside the server tells the cluster at once when the server ends without an order, and
+makes a primary look after its standbys at once when one is lost or returns. Without it both wait for the next monitor.
+Nothing else depends on it.`,
+		},
+		{
 			Name: "monitor_user", Type: meta.String, Reloadable: true,
 			Short: "Database user of the agent",
 			Long: `The database user for the agent's queries; unless set, the user in pgdba. It needs the role

@@ -57,8 +57,8 @@ func TestDeclaration(t *testing.T) {
 			t.Errorf("%s: %+v differs from the reference", ref.name, p)
 		}
 	}
-	if n := len(a.Parameters); n != len(referenceParameters)+1 {
-		t.Errorf("%d parameters; rejoin should be the only one beyond the reference", n)
+	if n := len(a.Parameters); n != len(referenceParameters)+2 {
+		t.Errorf("%d parameters; rejoin and watcher should be the only ones beyond the reference", n)
 	}
 	for _, name := range []string{"start", "stop", "monitor", "promote", "demote", "notify", "validate-all", "meta-data", "reload-agent", "status", "methods"} {
 		if !slices.Contains(a.ActionNames(), name) {

@@ -58,10 +58,29 @@ func (a *agent) promote(ctx context.Context) error {
 	case d.Verdict != replication.Done || !r.opened:
 		return ocf.Errorf(ocf.ErrGeneric, "%s", d.Reason)
 	}
-	if err := a.open(ctx, conn, r); err != nil {
+	announced := a.announce(ctx, r)
+	err = a.open(ctx, conn, r)
+	announced()
+	if err != nil {
 		return ocf.Errorf(ocf.ErrGeneric, "promotion began but the server did not open: %w", err)
 	}
 	return a.finishPromotion(ctx, conn, r)
+}
+
+// announce begins to write what people read of the new primary while the server
+// opens, which takes as long: the virtual address waits for both. Should the server
+// not open, the demotion that follows writes otherwise. Its own writes are bounded;
+// wait ends it.
+func (a *agent) announce(ctx context.Context, r *round) (wait func()) {
+	open := *r
+	open.status.InRecovery, open.status.Walsenders = false, nil
+	writes := append(a.primaryWrites(&open), a.scoreWrite(a.conf.self, replication.Primary), a.baseline(r.status))
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		a.try(ctx, writes...)
+	}()
+	return func() { <-done }
 }
 
 // keepsTimeline reports whether the promotion may stay on the server's timeline, as
@@ -185,11 +204,10 @@ func (a *agent) finishPromotion(ctx context.Context, conn *pg.Conn, r *round) er
 			conn = fresh
 		}
 	}
-	baseline := a.baseline(r.status)
 	if err := a.lookAtServer(ctx, conn, r); err != nil {
 		a.log.Warn("the new primary was not looked at", "error", err)
 	}
-	a.try(ctx, append(a.primaryWrites(r), a.scoreWrite(a.conf.self, replication.Primary), baseline)...)
+	a.try(ctx, a.changed(append(a.primaryWrites(r), a.scoreWrite(a.conf.self, replication.Primary)))...)
 	a.removeLock()
 	a.makeSlots(ctx)
 	a.log.Info("promoted", "position", a.position(r.status).String())

@@ -13,7 +13,11 @@ import (
 func (a *agent) stop(ctx context.Context) error {
 	replicates := a.conf.replicates()
 	if replicates {
-		a.withdrawSelf(ctx)
+		ps, err := a.server.Processes()
+		if err != nil {
+			ps.Postmaster = 1 // unknown: as if it ran
+		}
+		defer a.withdrawSelf(ctx, ps)()
 	}
 	res, err := a.server.Stop(ctx, a.stopOptions())
 	if err != nil {

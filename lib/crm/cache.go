@@ -193,6 +193,12 @@ func (c *Cache) uptime() (time.Duration, error) {
 	if c.Uptime != nil {
 		return c.Uptime()
 	}
+	return Uptime()
+}
+
+// Uptime is the time since this machine's boot, suspends included: a clock that
+// nobody sets.
+func Uptime() (time.Duration, error) {
 	var ts unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
 		return 0, fmt.Errorf("read the boot time clock: %w", err)

@@ -25,6 +25,9 @@ import (
 type Agent struct {
 	Meta     meta.Agent
 	Handlers map[string]func(ctx context.Context, c *Call) error
+	// Hidden are commands of the agent's own that no cluster manager calls: they are
+	// in no list and have no deadline, and a signal ends them.
+	Hidden map[string]func(ctx context.Context, c *Call) error
 }
 
 // Process is what an agent sees of the world outside its parameters. Tests hand in their own.
@@ -88,6 +91,15 @@ func (a Agent) Run(ctx context.Context, p Process) Code {
 			HideHelp:        true,
 			Action: func(*cli.Context) error {
 				code = a.run(ctx, p, name)
+				return nil
+			},
+		})
+	}
+	for name, h := range a.Hidden {
+		app.Commands = append(app.Commands, &cli.Command{
+			Name: name, Hidden: true, SkipFlagParsing: true, HideHelp: true,
+			Action: func(*cli.Context) error {
+				code = a.hidden(ctx, p, name, h)
 				return nil
 			},
 		})
@@ -180,13 +192,7 @@ func (a Agent) act(ctx context.Context, p Process, action string) Code {
 		return a.unknown(p, action)
 	}
 	call := NewCall(a.Meta, action, p.LookupEnv, nil)
-	var secrets []string
-	for _, param := range a.Meta.Parameters {
-		if param.Secret {
-			secrets = append(secrets, call.Params[param.Name])
-		}
-	}
-	out := newJournal(p, a.Meta.Name+"("+call.Instance+")", secrets)
+	out := newJournal(p, a.Meta.Name+"("+call.Instance+")", a.secrets(call))
 	defer out.Close()
 	log := out.Logger()
 	call.Log = log
@@ -218,6 +224,31 @@ func (a Agent) act(ctx context.Context, p Process, action string) Code {
 	}
 	out.Reason(prefix, text)
 	return code
+}
+
+// hidden runs a command of the agent's own. A panic may end the process: nobody
+// waits for an answer.
+func (a Agent) hidden(ctx context.Context, p Process, name string, h func(context.Context, *Call) error) Code {
+	call := NewCall(a.Meta, name, p.LookupEnv, nil)
+	out := newJournal(p, a.Meta.Name+"("+call.Instance+")", a.secrets(call))
+	defer out.Close()
+	call.Log = out.Logger()
+	err := h(ctx, call)
+	if err != nil && !silent(err) {
+		call.Log.Error(journal.OneLine(err.Error()), "command", name)
+	}
+	return CodeOf(err)
+}
+
+// secrets are the values that must not be logged.
+func (a Agent) secrets(call *Call) []string {
+	var secrets []string
+	for _, param := range a.Meta.Parameters {
+		if param.Secret {
+			secrets = append(secrets, call.Params[param.Name])
+		}
+	}
+	return secrets
 }
 
 // await runs the handler and gives up on one that goes on after its context has ended: half of the

@@ -274,7 +274,10 @@ func (s *Server) Processes() (Processes, error) {
 			strangers = append(strangers, name)
 			continue
 		}
-		members = append(members, member{pid, st.ppid, isChildTitle(cmdline(name))})
+		// One without arguments is about to end: they go with its memory, and a
+		// postmaster has them before it comes here.
+		argv := cmdline(name)
+		members = append(members, member{pid, st.ppid, argv == nil || isChildTitle(argv)})
 	}
 	ours := func(pid int) bool {
 		return slices.ContainsFunc(members, func(m member) bool { return m.pid == pid })

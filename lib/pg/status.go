@@ -203,6 +203,17 @@ func (c *Conn) Status(ctx context.Context) (Status, error) {
 	return st, err
 }
 
+// Standbys is one word for who streams from this server and how, empty for a
+// standby: a change of it is a reason to look at Status.
+func (c *Conn) Standbys(ctx context.Context) (string, error) {
+	v, err := c.value(ctx, `SELECT CASE WHEN pg_is_in_recovery() THEN '' ELSE coalesce((SELECT string_agg(w.pid || ' ' || w.state || ' ' || w.sync_state, ',' ORDER BY w.pid)
+FROM pg_stat_get_wal_senders() w), 'none') END`)
+	if err != nil {
+		return "", fmt.Errorf("standbys: %w", err)
+	}
+	return v, nil
+}
+
 func parseStatus(text string) (Status, error) {
 	var st Status
 	if err := json.Unmarshal([]byte(text), &st); err != nil {

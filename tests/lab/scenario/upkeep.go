@@ -9,6 +9,7 @@ import (
 
 	"pgrex/tests/lab/cluster"
 	"pgrex/tests/lab/fault"
+	"pgrex/tests/lab/host"
 )
 
 func upkeep() []Scenario {
@@ -38,6 +39,22 @@ func upkeep() []Scenario {
 	}
 }
 
+// postmaster is the one of a node. A child that was forked a moment ago looks like
+// one too.
+func (r *Run) postmaster(ctx context.Context, node string) (p fault.Process, err error) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	err = host.Poll(ctx, "one postmaster on "+node, 5*time.Millisecond, func() (bool, error) {
+		ps, err := fault.Find(r.Site, node, fault.Postmaster)
+		if err != nil || len(ps) != 1 {
+			return false, err
+		}
+		p = ps[0]
+		return true, nil
+	})
+	return p, err
+}
+
 func maintenanceRestart(ctx context.Context, r *Run) error {
 	was, err := r.before(ctx)
 	if err != nil {
@@ -55,17 +72,27 @@ func maintenanceRestart(ctx context.Context, r *Run) error {
 	if _, err := r.Sh(ctx, p, "crm_resource --wait --timeout=30"); err != nil {
 		return err
 	}
-	before, err := fault.Find(r.Site, p, fault.Postmaster)
-	if err != nil || len(before) != 1 {
-		return errors.Join(err, errors.New("no postmaster"))
+	before, err := r.postmaster(ctx, p)
+	if err != nil {
+		return err
+	}
+	if err := r.watched(ctx, p, 10*time.Second); err != nil {
+		return err
+	}
+	told, err := r.toldOn(ctx, p)
+	if err != nil {
+		return err
 	}
 	r.Begin("restart by hand")
 	if _, err := r.Sh(ctx, p, "runuser -u postgres -- "+r.BinDir()+"/pg_ctl -D "+cluster.DataDir+" restart -w -m fast -l /var/log/postgresql/byhand.log >/dev/null 2>&1"); err != nil {
 		return err
 	}
-	after, err := fault.Find(r.Site, p, fault.Postmaster)
-	if err != nil || len(after) != 1 || after[0].Pid == before[0].Pid {
-		return errors.Join(err, fmt.Errorf("it was not restarted: %v, then %v", before, after))
+	after, err := r.postmaster(ctx, p)
+	if err != nil {
+		return err
+	}
+	if after.Pid == before.Pid {
+		return fmt.Errorf("it was not restarted: %v, then %v", before, after)
 	}
 	if err := r.WaitCommits(ctx, 30*time.Second); err != nil {
 		return err
@@ -87,11 +114,17 @@ func maintenanceRestart(ctx context.Context, r *Run) error {
 	if err != nil {
 		return err
 	}
-	last, err := fault.Find(r.Site, p, fault.Postmaster)
-	if err == nil && (len(last) != 1 || last[0].Pid != after[0].Pid) {
+	last, err := r.postmaster(ctx, p)
+	if err == nil && last.Pid != after.Pid {
 		err = errors.New("the server was restarted again when maintenance ended")
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	if err := r.watched(ctx, p, time.Second); err != nil {
+		return err
+	}
+	return r.ordered(ctx, p, told)
 }
 
 // rollingUpgrade does what an operator does around the package manager.

@@ -1,0 +1,60 @@
+package crm
+
+import (
+	"strings"
+	"testing"
+)
+
+// crm_mon's answer, as Pacemaker 2.1.5 gives it, shortened.
+const monitored = `<pacemaker-result api-version="2.25" request="crm_mon"><resources>
+<clone id="pgsql-clone" multi_state="true" unique="false" managed="true" disabled="false" failed="false" failure_ignored="false">
+ <resource id="pgsql" resource_agent="ocf:pgrex:pgsql" role="Unpromoted" active="true" orphaned="false" blocked="false" managed="true" failed="false" failure_ignored="false" nodes_running_on="1"><node name="n2" id="2" cached="true"/></resource>
+ <resource id="pgsql" resource_agent="ocf:pgrex:pgsql" role="Promoted" target_role="Started" active="true" orphaned="false" blocked="true" managed="false" failed="true" failure_ignored="false" nodes_running_on="1"><node name="N1" id="1" cached="true"/></resource>
+ <resource id="pgsql" resource_agent="ocf:pgrex:pgsql" role="Stopped" active="false" orphaned="false" blocked="false" managed="true" failed="false" failure_ignored="false" nodes_running_on="0"/>
+</clone>
+<group id="g"><resource id="ip" resource_agent="ocf::heartbeat:IPaddr2" role="Started" active="true" orphaned="false" blocked="false" managed="true" maintenance="true" failed="false" nodes_running_on="1"><node name="n2" id="2" cached="true"/></resource></group>
+<resource id="old" resource_agent="ocf:pgrex:pgsql" role="Started" active="true" orphaned="true" managed="true" failed="false" nodes_running_on="1"><node name="n2" id="2" cached="true"/></resource>
+</resources><node_history><node name="n1"><resource_history id="pgsql" orphan="false" migration-threshold="1000000"/></node>
+<node name="n2"><resource_history id="pgsql" orphan="false" migration-threshold="3"/></node></node_history><status code="0" message="OK"/></pacemaker-result>`
+
+func TestParseInstance(t *testing.T) {
+	for _, tt := range []struct {
+		resource, node string
+		want           Instance
+	}{
+		{"pgsql", "n1", Instance{Agent: "ocf:pgrex:pgsql", Active: true, Promoted: true, Failed: true, Blocked: true, TargetRole: "Started", Threshold: Infinity}},
+		{"pgsql", "n2", Instance{Agent: "ocf:pgrex:pgsql", Active: true, Managed: true, Threshold: 3}},
+		{"pgsql", "n3", Instance{}},
+		{"ip", "n2", Instance{Agent: "ocf:heartbeat:IPaddr2", Active: true}},
+		{"old", "n2", Instance{}},
+		{"nosuch", "n1", Instance{}},
+	} {
+		got, err := parseInstance([]byte(monitored), tt.resource, tt.node)
+		if err != nil || got != tt.want {
+			t.Errorf("%s on %s: %+v, %v", tt.resource, tt.node, got, err)
+		}
+	}
+	for _, bad := range []string{"", "crm_mon: error", `<pacemaker-result><resources>`} {
+		if _, err := parseInstance([]byte(bad), "pgsql", "n1"); err == nil {
+			t.Errorf("%q is understood", bad)
+		}
+	}
+}
+
+func TestMonitorsRestart(t *testing.T) {
+	ops := func(s ...string) string { return "<operations>" + strings.Join(s, "") + "</operations>" }
+	for text, want := range map[string]bool{
+		ops(): true,
+		ops(`<op name="monitor" interval="1s" on-fail="restart"/>`, `<op name="stop" on-fail="fence"/>`):                                     true,
+		ops(`<op name="monitor" interval="1s"/>`, `<op name="monitor" interval="2s" on-fail="fence"/>`):                                      false,
+		ops(`<op name="monitor" interval="1s" on-fail="ignore"/>`):                                                                           false,
+		ops(`<op name="monitor" interval="1s"><meta_attributes id="m"><nvpair id="n" name="on-fail" value="block"/></meta_attributes></op>`): false,
+	} {
+		if got, err := monitorsRestart([]byte(text)); err != nil || got != want {
+			t.Errorf("%s: %v, %v", text, got, err)
+		}
+	}
+	if _, err := monitorsRestart([]byte("nothing")); err == nil {
+		t.Error("no XML is understood")
+	}
+}

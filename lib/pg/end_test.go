@@ -1,0 +1,63 @@
+package pg
+
+import (
+	"context"
+	"errors"
+	"syscall"
+	"testing"
+	"time"
+
+	"pgrex/lib/proc"
+)
+
+func TestProcessID(t *testing.T) {
+	for _, bad := range []string{"", "12", "12@", "@3", "-1@3", "0@3", "12@3 ", "12@x", "12@-3"} {
+		if p, err := ParseProcessID(bad); err == nil {
+			t.Errorf("%q is taken for %v", bad, p)
+		}
+	}
+	self, err := IdentifyProcess(syscall.Getpid())
+	if err != nil || !self.Alive() {
+		t.Fatal(self, err)
+	}
+	if p, err := ParseProcessID(self.String()); err != nil || p != self {
+		t.Errorf("%v, %v", p, err)
+	}
+	// The pid is somebody else's now.
+	other := ProcessID{PID: self.PID, Start: self.Start + 1}
+	if other.Alive() || !errors.Is(other.Signal(syscall.SIGKILL), syscall.ESRCH) {
+		t.Error("a process with another start is taken for the same")
+	}
+	if err := other.AwaitEnd(testContext(t)); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestAwaitEnd(t *testing.T) {
+	pid, err := proc.OS{}.Detach(proc.Cmd{Path: "sleep", Args: []string{"100"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := IdentifyProcess(pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	short, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if err := p.AwaitEnd(short); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("it has not ended: %v", err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- p.AwaitEnd(testContext(t)) }()
+	began := time.Now()
+	if err := p.Signal(syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	t.Logf("seen after %v", time.Since(began))
+	if p.Alive() {
+		t.Error("a zombie is alive")
+	}
+}
