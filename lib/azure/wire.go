@@ -29,6 +29,8 @@ const (
 	// pingAfter notices a connection that died in the middle of an action. Without
 	// it HTTP/2 would send the next request into the same dead connection.
 	pingAfter = 2 * time.Second
+	// idlePatience is longer than any pause between two looks at the same thing.
+	idlePatience = 2 * time.Second
 )
 
 // proxyError is the refusal of a proxy, which knows nothing of what was asked of Azure.
@@ -51,7 +53,9 @@ func (w Wire) Client(proxy bool) *http.Client {
 		TLSHandshakeTimeout: dialPatience,
 		ForceAttemptHTTP2:   true,
 		MaxIdleConnsPerHost: 2,
-		HTTP2:               &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingAfter},
+		// One that is busy with a request that was given up is not closed with the rest.
+		IdleConnTimeout: idlePatience,
+		HTTP2:           &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingAfter},
 	}
 	if proxy {
 		t.Proxy = http.ProxyFromEnvironment

@@ -45,6 +45,16 @@ func TestBinary(t *testing.T) {
 	s.sequence(t, "vm2 off", "vm2 on", "vm2 off", "vm2 on")
 }
 
+// SIGTERM ends an action at once, in the middle of a wait.
+func TestSignal(t *testing.T) {
+	s := begin(t)
+	s.SetLatency(azure.Latency{PowerOff: ms(20000)})
+	r := sandbox.Terminate(t, time.Second, "action=off\nplug=vm2\n", agent)
+	if r.Code != 1 || r.Stdout != "" || r.Took > time.Second || !strings.Contains(r.Stderr, "told to stop by a signal") {
+		t.Errorf("%+v", r)
+	}
+}
+
 // sequence compares what was done to the machines' power.
 func (s *site) sequence(t *testing.T, want ...string) {
 	t.Helper()
@@ -163,6 +173,10 @@ func TestTools(t *testing.T) {
 		if r := sandbox.Call(t, "", tt.args[0], tt.args[1:]...); r.Code != 0 || !regexp.MustCompile(tt.want).MatchString(r.Stdout) {
 			t.Errorf("%v: %+v", tt.args, r)
 		}
+	}
+	// pcs asks every agent there is, which takes it half a minute where all of fence-agents is installed.
+	if sandbox.IsElsewhere() && !sandbox.HasWord(sandbox.Command(t, "pcs", "stonith", "list"), "fence_azure") {
+		t.Error("pcs stonith list does not show it")
 	}
 	if err := sandbox.XMLLint(sandbox.Command(t, agent, "-o", "metadata"), "--relaxng", sandbox.FenceSchema); err != nil {
 		t.Error(err)

@@ -39,6 +39,7 @@ var comparisons = []comparison{
 	{name: "off, ignored", on: true, lines: []string{"action=off", "power_timeout=2"}, file: "ignore"},
 	{name: "reboot, off ignored", on: true, lines: []string{"action=reboot", "power_timeout=2"}, file: "ignore"},
 	{name: "list", on: true, lines: []string{"action=list"}},
+	{name: "list-status", on: true, lines: []string{"action=list-status"}},
 	{name: "validate-all", on: true, lines: []string{"action=validate-all"}},
 	{name: "diag", on: true, lines: []string{"action=diag"}},
 	{name: "unknown action", on: true, lines: []string{"action=explode"}},

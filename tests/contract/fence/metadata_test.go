@@ -51,6 +51,7 @@ func metadataOf(t *testing.T, program string) (metadata, string) {
 
 // The schema of fence-agents accepts the meta-data.
 func TestSchema(t *testing.T) {
+	t.Parallel()
 	_, text := metadataOf(t, agent)
 	if err := sandbox.XMLLint(text, "--relaxng", sandbox.FenceSchema); err != nil {
 		t.Error(err)
@@ -63,6 +64,7 @@ func TestSchema(t *testing.T) {
 // Everything that can be configured for fence_ipmilan can be for fence_ipmi: the same names, types
 // that take the same values, the same options and actions.
 func TestParametersOfTheOriginal(t *testing.T) {
+	t.Parallel()
 	ours, _ := metadataOf(t, agent)
 	theirs, _ := metadataOf(t, original)
 	type parameter struct {
@@ -124,6 +126,7 @@ func TestParametersOfTheOriginal(t *testing.T) {
 
 // The tools of clusters read the meta-data.
 func TestClusterTools(t *testing.T) {
+	t.Parallel()
 	if out := sandbox.Command(t, "pcs", "stonith", "list"); !strings.Contains(out, "fence_ipmi - ") {
 		t.Errorf("pcs stonith list:\n%s", out)
 	}
@@ -146,6 +149,7 @@ func TestClusterTools(t *testing.T) {
 
 // stonith_admin and pcs tell a good configuration from a bad one.
 func TestValidate(t *testing.T) {
+	t.Parallel()
 	validate := func(options ...string) (string, error) {
 		args := []string{"--validate", "--agent", "fence_ipmi"}
 		for _, o := range options {

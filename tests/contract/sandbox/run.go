@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -45,6 +46,28 @@ func Call(t testing.TB, stdin, program string, args ...string) Outcome {
 	if err != nil && (ctx.Err() != nil || !errors.As(err, &status)) {
 		t.Fatalf("%s %s: %v", program, strings.Join(args, " "), err)
 	}
+	return Outcome{cmd.ProcessState.ExitCode(), stdout.String(), stderr.String(), time.Since(begin)}
+}
+
+// Terminate runs a program like Call and sends it SIGTERM after a while; the
+// outcome tells how long it took to end after that.
+func Terminate(t testing.TB, after time.Duration, stdin, program string, args ...string) Outcome {
+	t.Helper()
+	cmd := exec.Command(program, args...)
+	cmd.Stdin = strings.NewReader(stdin)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(after)
+	begin := time.Now()
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatalf("%s had ended before: %v: %s", program, err, stderr.String())
+	}
+	kill := time.AfterFunc(patience, func() { _ = cmd.Process.Kill() })
+	defer kill.Stop()
+	_ = cmd.Wait()
 	return Outcome{cmd.ProcessState.ExitCode(), stdout.String(), stderr.String(), time.Since(begin)}
 }
 
