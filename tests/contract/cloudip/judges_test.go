@@ -116,11 +116,11 @@ func detection(t *testing.T, nic, times string) {
 	}
 }
 
-// shortSleep is a directory with a sleep that takes a tenth of a second: ocft looks once a second
+// shortSleep is a directory with a sleep that takes a fifth of a second: ocft looks once a second
 // whether an action has ended, 20 times at most.
 func shortSleep(t *testing.T) string {
 	t.Helper()
 	dir := sandbox.TempDir(t)
-	sandbox.WriteFile(t, dir+"/sleep", "#!/bin/sh\nexec /bin/sleep 0.1\n", 0o755)
+	sandbox.WriteFile(t, dir+"/sleep", "#!/bin/sh\nexec /bin/sleep 0.2\n", 0o755)
 	return dir
 }
