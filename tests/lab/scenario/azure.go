@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"pgrex/lib/proc"
+	fake "pgrex/tests/fakes/azure"
 	"pgrex/tests/lab/azure"
 	"pgrex/tests/lab/cluster"
 	"pgrex/tests/lab/fault"
@@ -47,6 +48,41 @@ func inAzure() []Scenario {
 			Play: func(ctx context.Context, r *Run) error { return r.andMoved(ctx, cutOffPrimary) },
 		},
 		{
+			Name: "azure-throttled",
+			Text: "in Azure: no change is accepted for 30 s during a failover: the addresses follow when it is over",
+			Play: func(ctx context.Context, r *Run) error {
+				return r.trouble(ctx, 30*time.Second, fake.Fault{Status: 429, Code: "TooManyRequests", RetryAfter: "5", Times: -1})
+			},
+		},
+		{
+			Name: "azure-slow",
+			Text: "in Azure: every change takes a minute during a failover: the addresses follow",
+			Play: func(ctx context.Context, r *Run) error {
+				return r.trouble(ctx, 0, fake.Fault{Operation: &fake.OperationFault{Status: "Succeeded", Effect: true, After: fake.Duration(time.Minute)}, Times: -1})
+			},
+		},
+		{
+			Name: "azure-operation-fails",
+			Text: "in Azure: the first change of each interface fails after it was accepted: the next attempt succeeds",
+			Play: func(ctx context.Context, r *Run) error {
+				return r.trouble(ctx, 0, fake.Fault{Operation: &fake.OperationFault{Code: "InternalServerError", After: fake.Duration(time.Second)}})
+			},
+		},
+		{
+			Name: "azure-metadata-down",
+			Text: "in Azure: the standby's metadata service is down for 30 s during a failover: the addresses follow when it is back",
+			Play: func(ctx context.Context, r *Run) error {
+				return r.without(ctx, func(node string, on bool) error { return r.Metadata(ctx, node, on) })
+			},
+		},
+		{
+			Name: "azure-unreachable",
+			Text: "in Azure: the standby does not reach the Resource Manager for 30 s during a failover: the addresses follow then",
+			Play: func(ctx context.Context, r *Run) error {
+				return r.without(ctx, func(node string, on bool) error { return r.Hide(ctx, node, !on) })
+			},
+		},
+		{
 			Name:    "azure-lan-configuration",
 			Text:    "in Azure: the configuration for a LAN does not work there, in the two ways that made cloudip and fence_azure",
 			Example: "pgrex.pcs",
@@ -81,7 +117,7 @@ func (r *Run) andMoved(ctx context.Context, play func(context.Context, *Run) err
 func (r *Run) holds(ctx context.Context, node string) error {
 	for address, lan := range map[string]network.LAN{network.VIPPrimary: network.Service, azure.VIPReplication: network.Replication} {
 		var holder string
-		wait, cancel := context.WithTimeout(ctx, time.Minute)
+		wait, cancel := context.WithTimeout(ctx, 2*time.Minute)
 		err := host.Poll(wait, address+" at "+node, 100*time.Millisecond, func() (bool, error) {
 			var err error
 			holder, err = r.holder(ctx, address)
@@ -198,4 +234,74 @@ func (r *Run) notFencedByIPMI(ctx context.Context) error {
 		r.Log("n1 is dead and cannot be fenced: n2 does not take over")
 	}
 	return err
+}
+
+// The longest that a failover may take when the cloud is slow or refuses.
+const troubled = 4 * time.Minute
+
+// trouble scripts a fault for the changes of all interfaces, kills the primary's
+// server, takes the fault back after a while if that is not 0, and expects that the
+// cluster comes into service at the standby by itself.
+func (r *Run) trouble(ctx context.Context, lasts time.Duration, f fake.Fault) error {
+	was, err := r.before(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = r.Cloud().ClearFaults(context.WithoutCancel(ctx)) }()
+	for _, lan := range azure.LANs() {
+		f.Service, f.Method, f.Path = fake.ARM, "PUT", "/networkInterfaces/"+was.standby+"-"+string(lan)
+		if err := r.Cloud().Script(ctx, f); err != nil {
+			return err
+		}
+	}
+	if err := r.Kill(ctx, was.primary, "postmaster", fault.Postmaster); err != nil {
+		return err
+	}
+	if lasts > 0 {
+		if err := host.Pause(ctx, lasts); err != nil {
+			return err
+		}
+		if err := r.Cloud().ClearFaults(ctx); err != nil {
+			return err
+		}
+		r.Log("the cloud is itself again")
+	}
+	return r.servesAt(ctx, was)
+}
+
+// without takes something away from the standby, kills the primary's server, and
+// gives it back after 30 s.
+func (r *Run) without(ctx context.Context, set func(node string, on bool) error) error {
+	was, err := r.before(ctx)
+	if err != nil {
+		return err
+	}
+	if err := set(was.standby, false); err != nil {
+		return err
+	}
+	defer func() { _ = set(was.standby, true) }()
+	if err := r.Kill(ctx, was.primary, "postmaster", fault.Postmaster); err != nil {
+		return err
+	}
+	if err := host.Pause(ctx, 30*time.Second); err != nil {
+		return err
+	}
+	if err := set(was.standby, true); err != nil {
+		return err
+	}
+	r.Log("%s has everything again", was.standby)
+	return r.servesAt(ctx, was)
+}
+
+// servesAt waits for service after trouble, at the standby. There is one owner of each
+// address then.
+func (r *Run) servesAt(ctx context.Context, was before) error {
+	if err := r.WaitCommits(ctx, troubled); err != nil {
+		return err
+	}
+	if err := r.WaitPrimary(ctx, was.standby, time.Minute); err != nil {
+		return err
+	}
+	r.Log("%s serves, it was %s before", was.standby, was.primary)
+	return r.holds(ctx, was.standby)
 }
