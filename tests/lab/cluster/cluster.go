@@ -23,8 +23,14 @@ type Agents string
 
 // The choices of agents.
 const (
-	Ours      Agents = "ours"      // ocf:pgrex:pgsql and fence_ipmi; IPaddr2 until ours exists
+	Ours      Agents = "ours"      // ocf:pgrex:pgsql and cloudip, fence_ipmi
 	Reference Agents = "reference" // ocf:heartbeat:pgsql, IPaddr2, fence_ipmilan
+)
+
+// The agents of the virtual addresses.
+const (
+	IPOurs      = "ocf:pgrex:cloudip"
+	IPReference = "ocf:heartbeat:IPaddr2"
 )
 
 // ParseAgents accepts the words above.

@@ -43,6 +43,7 @@ func variables(o Options) map[string]string {
 		"BMC_PASSWORD":     bmc.Password,
 		"BMC_OPTIONS":      "lanplus=1",
 		"FENCE_AGENT":      "fence_ipmi",
+		"IP_AGENT":         IPOurs,
 		"PGCTL":            binDir(o.Lower) + "/pg_ctl",
 		"PSQL":             binDir(o.Lower) + "/psql",
 		"PGDATA":           DataDir,
@@ -56,6 +57,7 @@ func variables(o Options) map[string]string {
 	}
 	if o.Agents == Reference {
 		v["MONITOR"], v["MONITOR_PROMOTED"] = "10s", "9s"
+		v["IP_AGENT"] = IPReference
 		// It takes the cipher suite it is told, and the simulator knows one.
 		v["FENCE_AGENT"], v["BMC_OPTIONS"] = "fence_ipmilan", "lanplus=1 cipher=3 power_wait=1"
 	}

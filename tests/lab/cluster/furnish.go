@@ -70,7 +70,7 @@ func (c *Cluster) files(o Options, node string, i int) (map[string]string, error
 		}
 		f[helperPath] = helper
 	}
-	needed := []string{"pgsql", "fence_ipmi"}
+	needed := []string{"pgsql", "cloudip", "fence_ipmi"}
 	if o.Azure {
 		needed = []string{"pgsql", "cloudip", "fence_azure"}
 	}

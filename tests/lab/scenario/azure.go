@@ -87,7 +87,7 @@ func inAzure() []Scenario {
 			Text:    "in Azure: the configuration for a LAN does not work there, in the two ways that made cloudip and fence_azure",
 			Example: "pgrex.pcs",
 			Variables: map[string]string{
-				"IP_AGENT": "ocf:heartbeat:IPaddr2", "FENCE_AGENT": "fence_ipmilan", "BMC_OPTIONS": "lanplus=1 cipher=3 power_wait=1",
+				"IP_AGENT": cluster.IPReference, "FENCE_AGENT": "fence_ipmilan", "BMC_OPTIONS": "lanplus=1 cipher=3 power_wait=1",
 			},
 			Sick:  true,
 			Quiet: true,

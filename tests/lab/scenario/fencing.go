@@ -59,14 +59,19 @@ func (r *Run) fencedWith(device string, since time.Time) ([]string, error) {
 	return results, nil
 }
 
-// device is the agent of a fencing device that runs, empty when it does not.
-func device(v cluster.View, id string) string {
+// started is the agent of a resource that runs, empty when it does not.
+func started(v cluster.View, id string) string {
 	for _, x := range v.Resources {
 		if x.ID == id && x.Role == "Started" && !x.Failed {
-			return strings.TrimPrefix(x.Agent, "stonith:")
+			return x.Agent
 		}
 	}
 	return ""
+}
+
+// device is the fence agent of a device that runs, empty when it does not.
+func device(v cluster.View, id string) string {
+	return strings.TrimPrefix(started(v, id), "stonith:")
 }
 
 // replaceDevices follows the page one way and shows that only the devices have

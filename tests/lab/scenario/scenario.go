@@ -51,7 +51,7 @@ type Scenario struct {
 func All() []Scenario {
 	var all []Scenario
 	for _, group := range [][]Scenario{
-		basic(), switchovers(), power(), alone(), agentKills(), syncs(), cuts(), upkeep(), watchers(), severalNodes(), dropIns(), fencing(), modes(), inAzure(),
+		basic(), switchovers(), power(), alone(), agentKills(), syncs(), cuts(), upkeep(), watchers(), severalNodes(), dropIns(), addresses(), fencing(), modes(), inAzure(),
 	} {
 		all = append(all, group...)
 	}
