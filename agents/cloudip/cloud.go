@@ -14,8 +14,9 @@ const cloudPatience = 10 * time.Second
 // probeCloud tells an address that is here by right from one that somebody else put here: the
 // provisioning tools of clouds add at boot whatever they believe belongs to the machine. A start of
 // ours that was confirmed in this boot leaves a note, and with it nobody is asked. Without it the cloud
-// is asked, once; what it says is not ours is taken off. If it cannot be asked the operating system's
-// word stands: "cannot tell" is not "not running".
+// is asked, once; what it says is not ours is taken off, also while it is still moving: no start of ours
+// has come to its end here. If the cloud cannot be asked the operating system's word stands: "cannot
+// tell" is not "not running".
 func (a *agent) probeCloud(ctx context.Context) error {
 	if a.state.confirmed() {
 		return nil
@@ -27,7 +28,7 @@ func (a *agent) probeCloud(ctx context.Context) error {
 			a.log.Warn(err.Error())
 		}
 		return nil
-	case h.Owner == cloud.Unknown, h.Changing:
+	case h.Owner == cloud.Unknown:
 		a.log.Warn("it is not known whether the address belongs to this machine; it counts as running because an interface has it", "error", err)
 		return nil
 	}

@@ -323,6 +323,7 @@ func TestCloudProbe(t *testing.T) {
 		believe bool
 	}{
 		{"put back at boot, another machine has it", cloud.Other, nil, ocf.NotRunning, "", false},
+		{"put back at boot, another machine is getting it", cloud.Other, nil, ocf.NotRunning, "", false},
 		{"put back at boot, nobody has it", cloud.Nobody, nil, ocf.NotRunning, "", false},
 		{"put there by a former agent, ours", cloud.Mine, nil, ocf.OK, "eth0 192.0.2.10/24", true},
 		{"cannot be asked", cloud.Unknown, transient("unreachable"), ocf.OK, "eth0 192.0.2.10/24", false},
@@ -331,7 +332,7 @@ func TestCloudProbe(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			b := inCloud(t)
 			b.put(2, "192.0.2.10/24")
-			b.cloud.owner, b.cloud.holder = tt.owner, tt.err
+			b.cloud.owner, b.cloud.holder, b.cloud.changing = tt.owner, tt.err, strings.Contains(tt.name, "is getting it")
 			b.want("probe", tt.code)
 			b.wantHas(tt.has)
 			if b.agent("probe").state.confirmed() != tt.believe {

@@ -307,6 +307,9 @@ func TestTwoInterfacesInOneLAN(t *testing.T) {
 	monitor(p).Want(t, ok)
 }
 
+// wrong is where a neighbour believes an address to be that has moved.
+const wrong = "02:00:00:00:00:99"
+
 // The neighbour learns of the move, and learns again at each monitor if so wanted (868, 977, 1076, 1752).
 func TestNeighbourLearns(t *testing.T) {
 	for _, tt := range []struct {
@@ -325,7 +328,6 @@ func TestNeighbourLearns(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			begin(t)
-			const wrong = "02:00:00:00:00:99"
 			forget := func() {
 				ip(t, "-n", peer, "neighbour", "replace", tt.params["ip"], "lladdr", wrong, "dev", "eth0", "nud", "stale")
 			}
@@ -385,12 +387,20 @@ func TestNetworkNamespace(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			p := params{"ip": addr, "network_namespace": peer, "nic": nic}
 			probe(p).Want(t, notRunning)
+			ip(t, "neighbour", "replace", addr, "lladdr", wrong, "dev", "eth0", "nud", "stale")
 			action("start", p).Must(t, ok)
 			wantGone(t, addr)
 			if out := ip(t, "-n", peer, "-o", "address", "show", "dev", "eth0"); !strings.Contains(out, addr+"/24") {
 				t.Errorf("not in the namespace:\n%s", out)
 			}
 			monitor(p).Want(t, ok)
+			if pids := announcers(t); len(pids) != 1 {
+				t.Errorf("announcing: %v", pids)
+			}
+			// The announcements come out of the namespace: this machine, the neighbour there, learns.
+			sandbox.Eventually(t, "the neighbour learns", 5*time.Second, func() bool {
+				return len(announcers(t)) == 0 && !strings.Contains(ip(t, "neighbour", "show", addr), wrong)
+			})
 			action("stop", p).Want(t, ok)
 			if out := ip(t, "-n", peer, "-o", "address", "show"); strings.Contains(out, addr) {
 				t.Errorf("left in the namespace:\n%s", out)
@@ -497,6 +507,21 @@ func TestMovingOver(t *testing.T) {
 	probe(p).Want(t, notRunning)
 	if _, err := os.Stat(stateDir); err != nil {
 		t.Error(err)
+	}
+}
+
+// What may change without a restart takes effect by reload-agent; what makes no sense is refused there.
+func TestReload(t *testing.T) {
+	begin(t)
+	p := v4(nil)
+	action("start", p).Must(t, ok)
+	action("reload-agent", p.With(params{"arp_count_refresh": "2"})).Want(t, ok)
+	action("reload-agent", p.With(params{"arp_count_refresh": "-2"})).Want(t, notConfigured)
+	monitor(p).Want(t, ok)
+	action("status", p).Want(t, ok)
+	out := sandbox.Command(t, cloudip.Path, "meta-data")
+	if !strings.Contains(out, `<action name="reload-agent"`) {
+		t.Error("reload-agent is not offered")
 	}
 }
 
