@@ -37,6 +37,7 @@ type patience struct {
 func (p patience) Do(req *policy.Request) (*http.Response, error) {
 	ctx := req.Raw().Context()
 	start := time.Now()
+	last := ""
 	for try := 1; ; try++ {
 		if try > 1 {
 			if err := req.RewindBody(); err != nil {
@@ -45,9 +46,13 @@ func (p patience) Do(req *policy.Request) (*http.Response, error) {
 		}
 		resp, err := req.Next()
 		wait, why := p.again(ctx, resp, err, try, time.Since(start))
+		if why == "" && err != nil && ctx.Err() != nil && last != "" {
+			return nil, &endedError{err, last}
+		}
 		if why == "" {
 			return resp, err
 		}
+		last = why
 		p.log.Warn(fmt.Sprintf("%s; %s %s is sent again after %s", why, req.Raw().Method, req.Raw().URL.Host, wait.Round(time.Millisecond)))
 		runtime.Drain(resp)
 		if err := life.Pause(ctx, wait); err != nil {

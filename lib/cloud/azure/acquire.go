@@ -179,7 +179,7 @@ func (a *acquire) confirm(ctx context.Context, own nic, cfg config) (done bool, 
 		}
 		what := fmtWhat("giving %s to %s", a.address, own.describe())
 		if f := a.state.read(a.address).Flight; f != nil && a.arm.Ours(f.URL) {
-			if err := a.follow(ctx, &azure.Operation{URL: f.URL}, what, a.there(ctx, own.id)); err != nil && ctx.Err() != nil {
+			if err := a.follow(ctx, &azure.Operation{URL: f.URL}, what); err != nil && ctx.Err() != nil {
 				return false, err
 			}
 		}
@@ -207,14 +207,8 @@ func (a *acquire) complete(ctx context.Context, own nic, cfg config) {
 			a.o.Log.Warn(fmtWhat("%s was nobody's, and whether it belonged to security groups or a public address cannot be told: %v", a.address, err))
 		}
 	}
-	if (a.moved || a.blind) && want != nil && cfg.adopt(want) {
-		what := fmtWhat("giving %s the security groups and public address it had", a.address)
-		a.o.Log.Info(what)
-		header, err := a.putNIC(ctx, own, what)
-		if err == nil {
-			err = a.follow(ctx, a.arm.Begun(header), what, nil)
-		}
-		if err != nil {
+	if (a.moved || a.blind) && want != nil {
+		if err := a.correct(ctx, own, cfg, want); err != nil {
 			a.o.Log.Warn(err.Error() + "; the address itself is here")
 		}
 	}
@@ -223,6 +217,34 @@ func (a *acquire) complete(ctx context.Context, own nic, cfg config) {
 	}); err != nil {
 		a.o.Log.Warn("what was done cannot be remembered: " + err.Error())
 	}
+}
+
+// correct gives our ipConfiguration the associations it shall have. It may take half of the time that is left.
+func (a *acquire) correct(ctx context.Context, own nic, cfg config, want config) error {
+	if end, ok := ctx.Deadline(); ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, time.Until(end)/2)
+		defer cancel()
+	}
+	what := fmtWhat("giving %s the security groups and public address it had", a.address)
+	for cfg.adopt(want) {
+		a.o.Log.Info(what)
+		header, err := a.putNIC(ctx, own, what)
+		if err == nil {
+			return a.follow(ctx, a.arm.Begun(header), what)
+		}
+		if !passing(err) || life.Pause(ctx, a.o.Poll) != nil {
+			return err
+		}
+		if own, err = a.readNIC(ctx, own.id); err != nil {
+			return err
+		}
+		var ok bool
+		if cfg, ok = own.find(a.address); !ok {
+			return nil // it has moved on; whoever has it knows better
+		}
+	}
+	return nil
 }
 
 // tiesElsewhere looks for the tags of the former holder on the NICs of our resource group.
@@ -275,9 +297,9 @@ func (p *Provider) neighbours(ctx context.Context, own nic) ([]nic, error) {
 const pollSlowly = 30 * time.Second
 
 // follow looks at an operation until it has ended, by our own clock: the service asks for pauses that are
-// long beside the change itself. One that cannot be read is left to the NIC to show. there, which may be nil,
-// looks whether the change is complete already: operations have been seen to go on for long after that.
-func (p *Provider) follow(ctx context.Context, op *azure.Operation, what string, there func() bool) error {
+// long beside the change itself. One that cannot be read is left to the NIC to show. That the NIC shows a change
+// as carried out before the operation has ended is not enough: until then it can still be superseded.
+func (p *Provider) follow(ctx context.Context, op *azure.Operation, what string) error {
 	begun := time.Now()
 	for !op.Over {
 		pause := p.o.Poll
@@ -295,26 +317,9 @@ func (p *Provider) follow(ctx context.Context, op *azure.Operation, what string,
 			return &failedError{fmtWhat("%s was accepted and then failed (%s)", what, f.Words()), f}
 		case azure.Unreadable:
 			p.o.Log.Warn(fmtWhat("%s: how the operation goes cannot be read (%s); watching the network interface instead", what, f.Words()))
-		case azure.Running:
-			if there != nil && there() {
-				return nil
-			}
 		}
 	}
 	return errUntold
-}
-
-// there looks whether our NIC shows the address as carried out.
-func (a *acquire) there(ctx context.Context, id string) func() bool {
-	return func() bool {
-		n, err := a.readNIC(ctx, id)
-		if err != nil || !n.settled() {
-			return false
-		}
-		a.fresh[id] = n // the next step need not read it again
-		_, ok := n.find(a.address)
-		return ok
-	}
 }
 
 // errUntold says that an operation's end was not told.

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	arm "pgrex/lib/azure"
 	"pgrex/lib/cloud"
 	"pgrex/tests/fakes/azure"
 )
@@ -132,13 +133,13 @@ func TestConcurrentChangeSurvives(t *testing.T) {
 func strip(body map[string]any) string {
 	b := maps.Clone(body)
 	delete(b, "etag")
-	p := maps.Clone(b["properties"].(map[string]any))
+	p := maps.Clone(propsOf(b))
 	delete(p, "provisioningState")
 	var rest []any
-	for _, c := range p["ipConfigurations"].([]any) {
-		c := maps.Clone(c.(map[string]any))
+	for _, c := range listOf(p["ipConfigurations"]) {
+		c := maps.Clone(arm.Object(c))
 		delete(c, "etag")
-		cp := maps.Clone(c["properties"].(map[string]any))
+		cp := maps.Clone(propsOf(c))
 		delete(cp, "provisioningState")
 		c["properties"] = cp
 		if cp["privateIPAddress"] != vip.String() {
@@ -164,8 +165,8 @@ func TestNothingElseChanges(t *testing.T) {
 			cfg.Move = azure.MoveOn
 			i.hold(&cfg, "n1", "10.0.1.51", nil)
 			i.hold(&cfg, "n2", "10.0.1.5", nil)
-			p := cfg.Network[i.nic("n1")]["properties"].(obj)
-			p["ipConfigurations"] = append(p["ipConfigurations"].([]any), i.entry("vip", "10.0.1.50", obj{"futureOfAddress": obj{"x": 98765432109876543}}))
+			p := propsOf(cfg.Network[i.nic("n1")])
+			p["ipConfigurations"] = append(listOf(p["ipConfigurations"]), i.entry("vip", "10.0.1.50", obj{"futureOfAddress": obj{"x": 98765432109876543}}))
 			s := begin(t, cfg, i)
 			before := map[string]string{"n1": strip(s.Network(s.nic("n1"))), "n2": strip(s.Network(s.nic("n2")))}
 			for _, name := range []string{"n2", "n1", "n2"} {
@@ -178,10 +179,10 @@ func TestNothingElseChanges(t *testing.T) {
 				}
 			}
 			got, _ := nic{"", s.Network(s.nic("n2"))}.find(vip)
-			if n := got["futureOfConfig"].(map[string]any)["n"].(json.Number); n != "12345678901234567" {
+			if n := arm.Object(got["futureOfConfig"])["n"]; n != json.Number("12345678901234567") {
 				t.Errorf("a field that is unknown: %v", n)
 			}
-			if n := got.props()["futureOfAddress"].(map[string]any)["x"].(json.Number); n != "98765432109876543" {
+			if n := arm.Object(got.props()["futureOfAddress"])["x"]; n != json.Number("98765432109876543") {
 				t.Errorf("a property that is unknown: %v", n)
 			}
 			if got.primary() {
@@ -550,10 +551,10 @@ func TestUntouchable(t *testing.T) {
 	t.Parallel()
 	for name, edit := range map[string]func(*azure.Config, ids){
 		"primary elsewhere": func(c *azure.Config, i ids) {
-			c.Network[i.nic("n1")]["properties"].(obj)["ipConfigurations"] = []any{i.entry("main", "10.0.1.50", nil)}
+			propsOf(c.Network[i.nic("n1")])["ipConfigurations"] = []any{i.entry("main", "10.0.1.50", nil)}
 		},
 		"primary here": func(c *azure.Config, i ids) {
-			c.Network[i.nic("n2")]["properties"].(obj)["ipConfigurations"] = []any{i.entry("main", "10.0.1.50", nil)}
+			propsOf(c.Network[i.nic("n2")])["ipConfigurations"] = []any{i.entry("main", "10.0.1.50", nil)}
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -93,8 +93,8 @@ func TestManyAddresses(t *testing.T) {
 			cfg.Busy, cfg.Move = busy, azure.MoveOn
 			all := []string{"10.0.1.50", "10.0.1.51", "10.0.1.52"}
 			for n, a := range all {
-				p := cfg.Network[i.nic("n1")]["properties"].(obj)
-				p["ipConfigurations"] = append(p["ipConfigurations"].([]any), i.entry("vip"+all[n][7:], a, nil))
+				p := propsOf(cfg.Network[i.nic("n1")])
+				p["ipConfigurations"] = append(listOf(p["ipConfigurations"]), i.entry("vip"+all[n][7:], a, nil))
 			}
 			s := begin(t, cfg, i)
 			errs := make(chan error, len(all))

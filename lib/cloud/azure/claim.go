@@ -3,9 +3,11 @@ package azure
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"net/http"
 	"net/netip"
 	"strings"
+	"time"
 
 	"pgrex/lib/azure"
 	"pgrex/lib/cloud"
@@ -249,7 +251,7 @@ func (a *acquire) claim(ctx context.Context, header http.Header, own nic) error 
 	if err := a.accept(ctx); err != nil {
 		return err
 	}
-	err := a.follow(ctx, op, what, a.there(ctx, own.id))
+	err := a.follow(ctx, op, what)
 	var failed *failedError
 	switch {
 	case err == nil:
@@ -274,7 +276,7 @@ func (a *acquire) claim(ctx context.Context, header http.Header, own nic) error 
 }
 
 // maxSuperseded is how often an acquire begins again because another change has taken the place of its own.
-const maxSuperseded = 3
+const maxSuperseded = 5
 
 // superseded is what follows when a later change of the NIC has taken the place of ours. Mostly it carries
 // ours along, since it was made to what ours had left. If the address is where we took it from, ours was
@@ -294,6 +296,8 @@ func (a *acquire) superseded(ctx context.Context, own nic, what string) error {
 	if _, ok := src.find(a.address); ok {
 		a.again++
 		a.claimed, a.moved = false, false
+		// Other addresses of this machine may be moving at the same time; they must not meet again at once.
+		return life.Pause(ctx, rand.N(time.Duration(2*a.again)*a.o.Poll))
 	}
 	return nil
 }

@@ -203,7 +203,7 @@ func TestTies(t *testing.T) {
 			t.Errorf("%s: the tags of others: %v", tt.name, tags)
 		}
 		for k, v := range tags {
-			if s := v.(string); len(s) > maxTag || strings.ContainsAny(k, `<>%&\?/`) {
+			if s, ok := v.(string); !ok || len(s) > maxTag || strings.ContainsAny(k, `<>%&\?/`) {
 				t.Errorf("%s: %s=%s", tt.name, k, s)
 			}
 		}

@@ -67,7 +67,7 @@ func TestPreflight(t *testing.T) {
 		}, want: []string{"warn: no other machine of resource group db has a network interface in subnet db"}},
 		{name: "security groups differ", edit: func(c *azure.Config, i ids) {
 			c.Network[i.NetworkID(group, "networkSecurityGroups", "g")] = obj{}
-			c.Network[i.nic("n1")]["properties"].(obj)["networkSecurityGroup"] = obj{"id": i.NetworkID(group, "networkSecurityGroups", "g")}
+			propsOf(c.Network[i.nic("n1")])["networkSecurityGroup"] = obj{"id": i.NetworkID(group, "networkSecurityGroups", "g")}
 		}, want: []string{"warn: network interfaces n2 and n1 (machine n1) have different network security groups", "has Microsoft.Network/networkSecurityGroups/join/action on g"}},
 		{name: "no right to write", spoil: func(t *testing.T, s *site) { s.regrant("n2", without(writeNIC)) }, fatal: true,
 			want: []string{"lacks the right Microsoft.Network/networkInterfaces/write on " + "/subscriptions", "assign it a role"}},

@@ -178,7 +178,7 @@ func (p *Provider) Release(ctx context.Context, address netip.Addr) error {
 		op, err := p.remove(ctx, own, cfg, address, nil)
 		if err == nil {
 			what := fmtWhat("taking %s off %s", address, own.describe())
-			if err = p.follow(ctx, op, what, nil); errors.Is(err, errUntold) {
+			if err = p.follow(ctx, op, what); errors.Is(err, errUntold) {
 				_, err = p.calm(ctx, me.NIC, what)
 			}
 			return err
@@ -206,7 +206,7 @@ func (p *Provider) Settle(ctx context.Context, address netip.Addr) error {
 	what := fmtWhat("an earlier change of %s", azure.Last(me.NIC))
 	if left.Flight.URL != "" && p.arm.Ours(left.Flight.URL) {
 		// That it failed is as good an end as any.
-		if err := p.follow(ctx, &azure.Operation{URL: left.Flight.URL}, what, nil); err != nil && ctx.Err() != nil {
+		if err := p.follow(ctx, &azure.Operation{URL: left.Flight.URL}, what); err != nil && ctx.Err() != nil {
 			return err
 		}
 	}

@@ -254,7 +254,7 @@ func TestRelease(t *testing.T) {
 func TestReleaseRefused(t *testing.T) {
 	t.Parallel()
 	cfg, i := usual(t)
-	cfg.Network[i.nic("n1")]["properties"].(obj)["ipConfigurations"] = []any{i.entry("main", "10.0.1.50", nil)}
+	propsOf(cfg.Network[i.nic("n1")])["ipConfigurations"] = []any{i.entry("main", "10.0.1.50", nil)}
 	s := begin(t, cfg, i)
 	if err := s.on(t, "n1").Release(t.Context(), vip); err == nil || !strings.Contains(err.Error(), "primary") {
 		t.Error(err)

@@ -34,6 +34,13 @@ const group = "db"
 
 var vip = netip.MustParseAddr("10.0.1.50")
 
+func propsOf(body map[string]any) obj { return arm.Object(body["properties"]) }
+
+func listOf(v any) []any {
+	list, _ := v.([]any)
+	return list
+}
+
 func ms(n int) azure.Duration { return azure.Duration(time.Duration(n) * time.Millisecond) }
 
 // ids makes ids as a cloud with default settings does.
@@ -116,8 +123,8 @@ func usual(t *testing.T) (azure.Config, ids) {
 
 // hold gives an address to a machine from the beginning.
 func (i ids) hold(cfg *azure.Config, name, address string, more obj) {
-	p := cfg.Network[i.nic(name)]["properties"].(obj)
-	p["ipConfigurations"] = append(p["ipConfigurations"].([]any), i.entry("was-here", address, more))
+	p := propsOf(cfg.Network[i.nic(name)])
+	p["ipConfigurations"] = append(listOf(p["ipConfigurations"]), i.entry("was-here", address, more))
 }
 
 // site is a cloud that is served, and what its machines keep on their disks.
