@@ -287,6 +287,22 @@ func TestConflict(t *testing.T) {
 	}
 }
 
+// While the address is being announced everybody who claims it is heard, and named in the log.
+func TestConflictHeard(t *testing.T) {
+	begin(t)
+	log := sandbox.TempDir(t) + "/log"
+	c := action("start", v4(params{"arp_count": "200", "arp_interval": "50"}))
+	c.Env = []string{"PCMK_logfile=" + log}
+	c.Must(t, ok)
+	const mac = "02:00:00:00:00:77"
+	sandbox.Eventually(t, "the log names "+mac, 10*time.Second, func() bool {
+		claim(t, vip4, mac)
+		b, err := os.ReadFile(log)
+		return err == nil && strings.Contains(string(b), mac) && strings.Contains(string(b), vip4)
+	})
+	action("stop", v4(nil)).Want(t, ok)
+}
+
 // A machine with two interfaces in one LAN answers itself, which is no conflict.
 func TestTwoInterfacesInOneLAN(t *testing.T) {
 	begin(t)

@@ -2,6 +2,7 @@ package cloudip
 
 import (
 	"errors"
+	"net"
 	"net/netip"
 	"os"
 	"testing"
@@ -62,4 +63,30 @@ func (w *wire) stop(t *testing.T) []frame {
 	frames := <-w.frames
 	_ = w.file.Close()
 	return frames
+}
+
+// claim sends an ARP request on the peer's eth0 as a machine does that uses the address.
+func claim(t *testing.T, addr, hardware string) {
+	t.Helper()
+	mac, err := net.ParseMAC(hardware)
+	if err != nil {
+		t.Fatal(err)
+	}
+	packet := []byte{0, 1, 8, 0, 6, 4, 0, 1}
+	packet = append(packet, mac...)
+	packet = append(packet, netip.MustParseAddr(addr).AsSlice()...)
+	packet = append(packet, 0, 0, 0, 0, 0, 0, 192, 168, 144, 200)
+	in(t, peer, func() error {
+		link, err := net.InterfaceByName("eth0")
+		if err != nil {
+			return err
+		}
+		fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = unix.Close(fd) }()
+		to := unix.SockaddrLinklayer{Protocol: 0x0608, Ifindex: link.Index, Halen: 6, Addr: [8]byte{255, 255, 255, 255, 255, 255}}
+		return unix.Sendto(fd, packet, 0, &to)
+	})
 }
