@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/netip"
 	"os"
 	"slices"
@@ -15,6 +14,7 @@ import (
 	lib "pgrex/lib/azure"
 	"pgrex/lib/cloud"
 	"pgrex/lib/cloud/azure"
+	"pgrex/lib/netif"
 	"pgrex/lib/ocf"
 )
 
@@ -53,13 +53,13 @@ func buildAzure(_ context.Context, c *ocf.Call) (cloud.Provider, error) {
 		if file := p.String("password_file"); file != "" {
 			secret, err := readSecret(file)
 			if err != nil {
-				return nil, &cloud.Error{Class: cloud.Configuration, Err: fmt.Errorf("password_file: %w", err)}
+				return nil, unproven("password_file", err)
 			}
 			who.Secret = strings.TrimRight(secret, "\r\n")
 		}
 		if who.CertificateFile != "" {
 			if err := private(who.CertificateFile); err != nil {
-				return nil, &cloud.Error{Class: cloud.Configuration, Err: fmt.Errorf("certificate_file: %w", err)}
+				return nil, unproven("certificate_file", err)
 			}
 		}
 	}
@@ -72,10 +72,16 @@ func buildAzure(_ context.Context, c *ocf.Call) (cloud.Provider, error) {
 			Wire: lib.Wire{Avoid: []netip.Addr{conf.ip}},
 		},
 		SubscriptionID: p.String("subscriptionId"), ResourceGroup: p.String("resourceGroup"),
-		NIC: p.String("nic_id"), MAC: hardwareOf(conf.nic), Method: azure.Method(p.String("move_method")),
+		NIC: p.String("nic_id"), MAC: hardwareOf(conf), Method: azure.Method(p.String("move_method")),
 		Preserve: azure.Preserve{ASG: slices.Contains(words, "asg"), PublicIP: slices.Contains(words, "pip"), LB: slices.Contains(words, "lb")},
 		StateDir: stateDir, Log: c.Log,
 	}), nil
+}
+
+// unproven is the error of a file that proves who we are. It is this node's file: an answer that stops
+// the resource on all nodes would be wrong.
+func unproven(name string, err error) error {
+	return &cloud.Error{Class: cloud.Permission, Err: fmt.Errorf("%s: %w", name, err)}
 }
 
 // fitAzure looks at the parameters together.
@@ -104,16 +110,32 @@ func fitAzure(c *ocf.Call) error {
 	return nil
 }
 
-// hardwareOf is the hardware address of a device, "" if none is named or there is no such device here.
-func hardwareOf(nic string) string {
-	if nic == "" {
+// hardwareOf is the hardware address of the device named in nic, "" if none is named or there is no such
+// device here.
+func hardwareOf(conf config) string {
+	if conf.nic == "" {
 		return ""
 	}
-	i, err := net.InterfaceByName(nic)
+	ns, err := netif.Open(conf.namespace)
 	if err != nil {
 		return ""
 	}
-	return i.HardwareAddr.String()
+	defer func() { _ = ns.Close() }()
+	links, err := ns.Links()
+	if err != nil {
+		return ""
+	}
+	return hardwareIn(links, conf.nic)
+}
+
+// hardwareIn finds it also by an alternative name, by which start puts the address on it.
+func hardwareIn(links []netif.Link, nic string) string {
+	for _, l := range links {
+		if l.Is(nic) {
+			return l.Hardware.String()
+		}
+	}
+	return ""
 }
 
 // readSecret reads a file that only root can read.

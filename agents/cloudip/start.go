@@ -66,6 +66,9 @@ func (a *agent) put(ctx context.Context, want netif.Want) error {
 	if err != nil {
 		return osError(err, "no place for %s", a.conf.where())
 	}
+	if l := a.label(place.Link); len(l) > maxLabel {
+		return bad("iflabel=%s: the label %s has more than %d characters", a.conf.label, l, maxLabel)
+	}
 	if err := a.linkUp(ctx, place.Link); err != nil {
 		return err
 	}
@@ -216,7 +219,8 @@ func (a *agent) removeOthers(p netif.Place) error {
 			continue
 		}
 		a.log.Warn(fmt.Sprintf("removing %s from %s, where it was in addition", h.Prefix, h.Link.Name))
-		if err := a.net.RemoveAddress(h.Address); err != nil && !errors.Is(err, netif.ErrGone) {
+		// Not alone: this machine's other virtual addresses may hang on it as secondaries.
+		if err := netif.RemoveOne(a.net, h.Address); err != nil {
 			return osError(err, "%s on %s", h.Prefix, h.Link.Name)
 		}
 	}

@@ -54,6 +54,15 @@ func (a *agent) acquire(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	// What this machine cannot take is not taken from its holder: there and back again would be two
+	// changes in the cloud.
+	place, err := netif.Find(a.net, want)
+	if err != nil {
+		return osError(err, "no place for %s", a.conf.where())
+	}
+	if err := a.linkUp(ctx, place.Link); err != nil {
+		return err
+	}
 	added := false
 	put := func(ctx context.Context) error {
 		added = true

@@ -8,6 +8,9 @@ import (
 // releaseShare is the part of stop's time that the cloud may take at most.
 const releaseShare = 2
 
+// releaseGrace is how long the driver may take to say what it was waiting for when its time is over.
+const releaseGrace = 50 * time.Millisecond
+
 // stop takes the address off this machine, whatever its interface, its routes, the parameters or the
 // cloud are like: success means that it is gone. That alone makes the node harmless, so what the cloud
 // says afterwards cannot make stop fail.
@@ -38,14 +41,31 @@ func (a *agent) release(ctx context.Context) {
 		ctx, cancel = context.WithTimeout(ctx, time.Until(end)/releaseShare)
 		defer cancel()
 	}
-	provider, err := a.cloud(ctx)
-	if err == nil {
-		err = provider.Settle(ctx, a.conf.ip)
-	}
-	if err == nil && a.conf.release {
-		err = provider.Release(ctx, a.conf.ip)
+	// Not all that a cloud's driver does hears the context: a secret's file may be on a disk that hangs.
+	done := make(chan error, 1)
+	go func() { done <- a.settle(ctx) }()
+	var err error
+	select {
+	case err = <-done:
+	case <-ctx.Done():
+		err = ctx.Err()
+		select {
+		case err = <-done: // it knows better why
+		case <-time.After(releaseGrace):
+		}
 	}
 	if err != nil {
 		a.log.Warn("the address is off this machine; in the cloud its assignment stays as it is until the next start takes it over", "error", err)
 	}
+}
+
+func (a *agent) settle(ctx context.Context) error {
+	provider, err := a.cloud(ctx)
+	if err != nil {
+		return err
+	}
+	if err := provider.Settle(ctx, a.conf.ip); err != nil || !a.conf.release {
+		return err
+	}
+	return provider.Release(ctx, a.conf.ip)
 }

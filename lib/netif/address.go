@@ -65,7 +65,7 @@ func Remove(k Kernel, ip netip.Addr, nic string) (removed []Holding, err error) 
 			return removed, err
 		}
 		for _, h := range holders {
-			if err := removeOne(k, h.Address); err != nil {
+			if err := RemoveOne(k, h.Address); err != nil {
 				return removed, fmt.Errorf("%s: %w", h.Link.Name, err)
 			}
 			removed = append(removed, h)
@@ -74,8 +74,9 @@ func Remove(k Kernel, ip netip.Addr, nic string) (removed []Holding, err error) 
 	return removed, fmt.Errorf("%s comes back after every removal: something else on this machine adds it", ip)
 }
 
-// removeOne removes one address and puts back those of the same interface that went with it.
-func removeOne(k Kernel, a Address) error {
+// RemoveOne removes exactly this address and puts back those of the same interface that the kernel
+// removed with it. One that was not there is no error.
+func RemoveOne(k Kernel, a Address) error {
 	before, err := k.Addresses(Family(a.IP()))
 	if err != nil {
 		return err
@@ -128,7 +129,7 @@ func removeRoutes(k Kernel, ip netip.Addr, was []Holding) error {
 // Relabel gives an address that is there another label, broadcast address or prefix: the kernel can
 // change none of them, so it is taken off and put back at once. Connections survive it.
 func Relabel(k Kernel, have, want Address) error {
-	if err := removeOne(k, have); err != nil {
+	if err := RemoveOne(k, have); err != nil {
 		return err
 	}
 	if err := k.AddAddress(want, false); err != nil && !errors.Is(err, ErrExists) {
