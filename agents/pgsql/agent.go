@@ -28,6 +28,10 @@ type agent struct {
 	run     proc.Runner
 	log     *slog.Logger
 	memory  memory
+	// owed are writes that are due with the next ones of stop and demote, ahead the
+	// copy of the cluster's memory by which they are judged.
+	owed  []crm.Write
+	ahead func() (crm.Snapshot, error)
 	// spawn starts a process that outlives this one; nil where no watcher is to be
 	// started.
 	spawn func(proc.Cmd) (pid int, err error)

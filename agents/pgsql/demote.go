@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"pgrex/lib/crm"
@@ -30,8 +31,8 @@ func (a *agent) demote(ctx context.Context) error {
 	case !a.conf.replicates():
 		return ocf.Errorf(ocf.ErrUnimplemented, "demote means nothing with rep_mode=%s", a.conf.mode)
 	}
-	withdrawn := a.withdrawSelf(ctx, ps)
-	defer withdrawn()
+	a.withdrawSelf(ctx, ps)
+	defer a.writeOwed(ctx)
 	seen := a.glance(ctx, ps)
 	if seen.standby && !a.ownsRecord() {
 		return nil
@@ -130,37 +131,32 @@ func (a *agent) startDemoted(ctx context.Context) error {
 
 // withdrawSelf takes our own promotion score away. It is best effort: the record,
 // not the score, is what proves a right, and a demotion must not hang on a slow
-// cluster daemon. Beside a server that is dead already it goes on while the rest is
-// done; wait ends it.
-func (a *agent) withdrawSelf(ctx context.Context, ps pg.Processes) (wait func()) {
+// cluster daemon. That of a server that is dead already is written with what follows.
+func (a *agent) withdrawSelf(ctx context.Context, ps pg.Processes) {
 	if a.cluster == nil {
-		return func() {}
+		return
 	}
 	a.cache.Drop()
-	ctx, cancel := context.WithTimeout(ctx, a.stopWrites())
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		defer cancel()
-		a.write(ctx, a.scoreWrite(a.conf.self, replication.Never),
-			transient(a.self(), a.conf.attr(attrBaseline), ""),
-			transient(a.self(), a.conf.attr(attrLocation), ""),
-			transient(a.self(), a.conf.attr(attrPosition), ""))
-	}()
-	wait = func() { <-done }
+	a.owed = append(a.owed, a.scoreWrite(a.conf.self, replication.Never),
+		transient(a.self(), a.conf.attr(attrBaseline), ""),
+		transient(a.self(), a.conf.attr(attrLocation), ""),
+		transient(a.self(), a.conf.attr(attrPosition), ""))
 	if ps.Postmaster != 0 {
-		wait()
+		a.writeOwed(ctx)
 	}
-	return wait
 }
 
-// write writes what this node's copy does not show yet. It is for the ends of
-// actions that have not read the cluster's memory: one look is cheaper than several
-// writes that change nothing.
-func (a *agent) write(ctx context.Context, writes ...crm.Write) {
-	look, cancel := context.WithTimeout(ctx, a.stopWrites()/2)
+// writeOwed writes what is owed and more, as far as this node's copy did not show it
+// when the action began: one look is cheaper than several writes that change nothing.
+func (a *agent) writeOwed(ctx context.Context, more ...crm.Write) {
+	writes := append(a.owed, more...)
+	a.owed = nil
+	if len(writes) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, a.stopWrites())
 	defer cancel()
-	if snap, err := a.cluster.Local(look); err == nil {
+	if snap, err := a.copyAtBegin(ctx); err == nil {
 		writes = slices.DeleteFunc(writes, snap.Has)
 	}
 	if len(writes) == 0 {
@@ -169,6 +165,30 @@ func (a *agent) write(ctx context.Context, writes ...crm.Write) {
 	if err := a.cluster.Apply(ctx, writes); err != nil {
 		a.log.Warn("node attributes not written", "error", err)
 	}
+}
+
+// readAhead begins to read this node's copy of the cluster's memory for writeOwed
+// and countOnce, beside what is done first.
+func (a *agent) readAhead(ctx context.Context) {
+	if a.cluster == nil {
+		return
+	}
+	a.ahead = sync.OnceValues(func() (crm.Snapshot, error) {
+		ctx, cancel := context.WithTimeout(ctx, a.stopWrites()/2)
+		defer cancel()
+		return a.cluster.Local(ctx)
+	})
+	go func() { _, _ = a.ahead() }()
+}
+
+// copyAtBegin is the copy of readAhead, or a new one.
+func (a *agent) copyAtBegin(ctx context.Context) (crm.Snapshot, error) {
+	if a.ahead != nil {
+		return a.ahead()
+	}
+	ctx, cancel := context.WithTimeout(ctx, a.stopWrites()/2)
+	defer cancel()
+	return a.cluster.Local(ctx)
 }
 
 // stopWrites bounds what stop and demote spend on writing attributes, before and
@@ -183,9 +203,7 @@ func (a *agent) publishStopped(ctx context.Context, status string) {
 	if a.cluster == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, a.stopWrites())
-	defer cancel()
 	a.cache.Drop()
-	a.write(ctx, transient(a.self(), a.conf.attr(attrStatus), status),
+	a.writeOwed(ctx, transient(a.self(), a.conf.attr(attrStatus), status),
 		transient(a.self(), a.conf.attr(attrReceiver), ""))
 }

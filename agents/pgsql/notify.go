@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"pgrex/lib/pg"
-	"pgrex/lib/replication"
 )
 
 // joinPatience is how long the primary waits, after a standby was started, for it
@@ -22,6 +21,9 @@ func (a *agent) notify(ctx context.Context) error {
 		return nil
 	}
 	a.cache.Drop()
+	if a.promotedNext() {
+		return nil
+	}
 	ps, err := a.server.Processes()
 	if err != nil || ps.Postmaster == 0 {
 		return nil
@@ -45,6 +47,16 @@ func (a *agent) notify(ctx context.Context) error {
 	return nil
 }
 
+// promotedNext reports whether this transition is to promote this node and has not
+// done so yet: the promotion looks at everything itself, and waits for us.
+func (a *agent) promotedNext() bool {
+	switch a.call.Notify.Event() {
+	case "post-demote", "post-stop":
+		return slices.ContainsFunc(a.call.Notify.Promote, func(n string) bool { return strings.EqualFold(n, a.conf.self) })
+	}
+	return false
+}
+
 func (a *agent) notifyStandby(ctx context.Context, conn *pg.Conn, st pg.Status) {
 	// Learning the record is the point of every notification: the file is what
 	// survives the loss of our copy.
@@ -60,11 +72,6 @@ func (a *agent) notifyStandby(ctx context.Context, conn *pg.Conn, st pg.Status) 
 		}
 	case "post-demote", "post-start", "post-stop":
 		if a.promoted() != "" && !a.leaving(a.promoted()) || a.following(st) {
-			return
-		}
-		if a.score(a.conf.self) == replication.Standby && a.memory.newest.Entitles(a.conf.self) {
-			// This node is about to be promoted by the right it has: every attribute
-			// written now would only make the cluster plan anew.
 			return
 		}
 		if a.call.Notify.Event() == "post-demote" {

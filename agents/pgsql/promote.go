@@ -44,9 +44,10 @@ func (a *agent) promote(ctx context.Context) error {
 	if !st.InRecovery {
 		return a.alreadyOpen(ctx, conn, r)
 	}
-	if err := a.look(ctx, conn, r); err != nil {
+	if err := a.remember(ctx); err != nil {
 		return ocf.Errorf(ocf.ErrGeneric, "not promoted: %w", err)
 	}
+	a.readServer(r, st)
 	a.keepRecord(ctx)
 	r.restart = a.keepsTimeline(r)
 	waiting, cancel := reserve(ctx, afterPromotion)

@@ -104,13 +104,19 @@ func (a *agent) lookAtServer(ctx context.Context, conn *pg.Conn, r *round) error
 	if err != nil {
 		return err
 	}
+	a.readServer(r, st)
+	return nil
+}
+
+// readServer takes over what the server shows.
+func (a *agent) readServer(r *round, st pg.Status) {
+	var err error
 	r.status, r.unprotected = st, ""
 	if r.names, err = a.namesInForce(st); err != nil {
 		// Not ours to change, and whom commits wait for is not known: no right of a
 		// standby may rest on it.
 		r.unprotected = err.Error()
 	}
-	return nil
 }
 
 // namesInForce are the names that commits wait for. A value that we did not

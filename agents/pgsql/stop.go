@@ -17,7 +17,7 @@ func (a *agent) stop(ctx context.Context) error {
 		if err != nil {
 			ps.Postmaster = 1 // unknown: as if it ran
 		}
-		defer a.withdrawSelf(ctx, ps)()
+		a.withdrawSelf(ctx, ps)
 	}
 	res, err := a.server.Stop(ctx, a.stopOptions())
 	if err != nil {

@@ -46,6 +46,9 @@ func quietly(f func(*agent, context.Context) error) func(*agent, context.Context
 		if ends {
 			patience = lastPatience
 		}
+		if ends {
+			a.readAhead(ctx)
+		}
 		counted := a.countOnce(ctx, ends)
 		allowed := a.silence(ctx)
 		release, err := a.turn(ctx, patience)
@@ -290,7 +293,7 @@ func (a *agent) countOnce(ctx context.Context, ends bool) (wait func()) {
 		// designated controller perhaps, must not be made up. It would lack the time
 		// of the failure, and never be forgotten.
 		name := crm.ReportedFailures(a.call.Resource)
-		snap, err := a.cluster.Local(ctx)
+		snap, err := a.copyAtBegin(ctx)
 		if err == nil {
 			n, _ := snap.Node(a.nodeOf())
 			if count, ok := crm.ParseScore(n.Transient[name]); !ok || count <= d.failures+1 {
