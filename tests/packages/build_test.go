@@ -62,6 +62,7 @@ func checkout(t *testing.T) string {
 
 var built struct {
 	once     sync.Once
+	base     string // of both
 	dir, old string // with packages of this commit, and of an older version
 }
 
@@ -74,6 +75,7 @@ func build(t *testing.T) (dir, old string) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		built.base = base
 		dir, old := filepath.Join(base, "new"), filepath.Join(base, "old")
 		command(t, project, "rpm/build.sh", dir)
 
@@ -99,10 +101,8 @@ func TestMain(m *testing.M) {
 	} else {
 		code = m.Run()
 	}
-	if built.dir != "" {
-		if err := os.RemoveAll(filepath.Dir(built.dir)); err != nil {
-			fmt.Fprintln(os.Stderr, "packages:", err)
-		}
+	if err := os.RemoveAll(built.base); err != nil {
+		fmt.Fprintln(os.Stderr, "packages:", err)
 	}
 	os.Exit(code)
 }
