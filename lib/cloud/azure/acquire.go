@@ -30,8 +30,9 @@ type acquire struct {
 	blind bool
 	// source is the NIC to take it from, "" if that is not known; empty is a NIC seen without it.
 	source, empty string
-	// peered says that the remembered holder was looked at.
-	peered bool
+	// peered says that the remembered holder was looked at, guessed that source is still that one and not
+	// one that ARM has named.
+	peered, guessed bool
 	// template is what our ipConfiguration shall be like, nil if unknown; number is that of its tags.
 	template config
 	number   int
@@ -172,8 +173,9 @@ func (a *acquire) confirm(ctx context.Context, own nic, cfg config) (done bool, 
 		a.complete(ctx, own, cfg)
 		return true, nil
 	case own.changing():
-		// An earlier start was accepted and did not see the end.
-		a.claimed = true
+		// Mostly an earlier start was accepted and did not see the end. It is no claim of this one: if the
+		// change turns out to be one that takes the address away, ordered by a machine that has died since,
+		// it is taken back.
 		if err := a.accept(ctx); err != nil {
 			return false, err
 		}

@@ -20,15 +20,15 @@ func (a *acquire) take(ctx context.Context, own nic) error {
 	if a.source == "" && !a.peered {
 		a.peered = true
 		if left.Peer != "" && !sameID(left.Peer, own.id) {
-			a.source = left.Peer
+			a.source, a.guessed = left.Peer, true
 		}
 	}
 	a.recall(left, own)
 	if a.source != "" {
 		src, err := a.readNIC(ctx, a.source)
 		var e *azure.Error
-		if errors.As(err, &e) && e.Class == azure.NotFound {
-			a.source = "" // it was deleted; who has the address now ARM will say
+		if errors.As(err, &e) && (e.Class == azure.NotFound || a.guessed && e.Class == azure.Forbidden) {
+			a.source = "" // it was deleted, or is no longer one of ours; who has the address now ARM will say
 			return nil
 		}
 		if err != nil {
@@ -73,7 +73,7 @@ func (a *acquire) takeFrom(ctx context.Context, own, src nic, cfg config) error 
 		return isPrimary(src, cfg, a.address)
 	}
 	if !sameID(cfg.subnet(), own.subnet()) {
-		return fault(cloud.Configuration, "%s is held by %s in subnet %s, and %s is in subnet %s; both network interfaces have to be in one subnet",
+		return fault(cloud.Unfit, "%s is held by %s in subnet %s, and %s is in subnet %s; both network interfaces have to be in one subnet",
 			a.address, src.describe(), azure.Last(cfg.subnet()), own.describe(), azure.Last(own.subnet()))
 	}
 	a.template = a.o.Preserve.template(cfg)
@@ -202,7 +202,7 @@ func (a *acquire) refused(ctx context.Context, own nic, err error) (waiting bool
 		a.o.Log.Info(fmtWhat("%s is held by %s", a.address, azure.Last(id)))
 	}
 	again := sameID(id, a.empty)
-	a.source, a.removal = id, nil
+	a.source, a.guessed, a.removal = id, false, nil
 	if again && life.Pause(ctx, a.o.Poll) != nil {
 		// That NIC does not show the address any more: somebody else is taking it off.
 		return false, fault(cloud.Transient, "%s is still being taken off %s: %w", a.address, azure.Last(id), ctx.Err())

@@ -31,10 +31,10 @@ func classified(err error) error {
 
 func classOf(e *azure.Error) cloud.Class {
 	switch e.Class {
-	case azure.Forbidden, azure.NoIdentity, azure.Protected:
+	case azure.Forbidden, azure.NoIdentity, azure.Protected, azure.Usage, azure.NoSecret, azure.NotFound:
+		// Also what concerns this machine alone (its certificate, its own resources, or what it does not get
+		// to see): the class Configuration would stop the address on every machine.
 		return cloud.Permission
-	case azure.Usage, azure.NoSecret, azure.NotFound:
-		return cloud.Configuration
 	case azure.Refused:
 		if e.Refusal == nil {
 			return cloud.Unclassified
@@ -99,7 +99,7 @@ func stale(err error) bool {
 // passing says that the same may work a moment later, after another look.
 func passing(err error) bool {
 	var c *cloud.Error
-	if errors.As(err, &c) && (c.Class == cloud.Permission || c.Class == cloud.Configuration) {
+	if errors.As(err, &c) && c.Class != cloud.Transient {
 		return false
 	}
 	if f := refusalIn(err); f != nil && (f.Locked() || f.Has(codeCleanup) || f.Status == http.StatusPreconditionFailed) {
