@@ -193,7 +193,7 @@ func TestSecrets(t *testing.T) {
 		t.Errorf("it does not say what is wrong:\n%s", said.String())
 	}
 	write("s3cr3t-value\n", 0o644)
-	fmt.Fprintln(&said, n1.doesWith("start", app, 6))
+	fmt.Fprintln(&said, n1.doesWith("start", app, 4))
 	if !strings.Contains(said.String(), "can be read by others") {
 		t.Errorf("a file that everybody can read is taken:\n%s", said.String())
 	}
