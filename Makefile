@@ -56,6 +56,7 @@ contract: build ## the built agents against the outside world's checkers (root)
 	PGREX_RELEASES=trixie $(TEST) -count=1 -timeout 15m ./tests/packages
 
 bench-fence: build ## wall time and processes of our fence agents beside fence-agents' own (root)
+	@tests/deps.sh --bench
 	PGREX_BENCH=1 $(TEST) -count=1 -timeout 10m -v -run 'TestBench' ./tests/contract/fence ./tests/contract/azure
 
 bench-ip: build ## a virtual IP by our agent beside IPaddr2: take-over, time and processes; requests on Azure (root)

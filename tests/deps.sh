@@ -4,6 +4,7 @@
 #
 #   deps.sh          everything
 #   deps.sh --root   for a root file system in which tests run and nothing is built (tests/debian)
+#   deps.sh --bench  also what only is measured beside ours, which is big
 set -euo pipefail
 
 # Where sources:NAME, in the list below, is unpacked.
@@ -46,6 +47,11 @@ ps                                                  procps                      
 
 say() { printf 'deps: %s\n' "$*"; }
 
+if [ "${1-}" = --bench ]; then
+	# What fence_azure_arm does its work by: half a gigabyte.
+	needs+='/usr/lib/python3*/*-packages/azure/mgmt/compute/__init__.py python3-azure python3-azure-sdk
+'
+fi
 if [ "${1-}" = --root ]; then
 	needs=$(grep -v '^+' <<<"$needs")
 elif ! command -v go >/dev/null; then

@@ -30,12 +30,12 @@ func TestBench(t *testing.T) {
 	} else {
 		t.Log("fence_azure_arm is not measured: python3 finds no azure.mgmt.compute (apt-get install python3-azure)")
 	}
-	t.Logf("%-10s %-16s %10s %9s %7s", "action", "agent", "median", "requests", "orders")
+	t.Logf("%-10s %-16s %10s %9s %9s %7s", "action", "agent", "median", "processes", "requests", "orders")
 	for _, action := range []string{"metadata", "monitor", "status", "off", "on", "reboot"} {
 		var first trial
 		for i, path := range agents {
 			got := s.measure(t, path, action)
-			t.Logf("%-10s %-16s %10s %9d %7s", action, path[strings.LastIndex(path, "/")+1:], got.median.Round(time.Millisecond), got.requests, got.orders)
+			t.Logf("%-10s %-16s %10s %9d %9d %7s", action, path[strings.LastIndex(path, "/")+1:], got.median.Round(time.Millisecond), got.processes, got.requests, got.orders)
 			if i == 0 {
 				first = got
 			} else if action != "metadata" && (got.code != first.code || got.last != first.last || got.orders != first.orders) {
@@ -49,6 +49,7 @@ func TestBench(t *testing.T) {
 type trial struct {
 	median       time.Duration
 	requests     int
+	processes    int
 	code         int
 	last, orders string
 }
@@ -92,5 +93,12 @@ func (s *site) measure(t *testing.T, path, action string) trial {
 	}
 	slices.Sort(times)
 	got.median = times[rounds/2]
+	if err := s.Change(group, "vm2", func(vm *azure.VM) { vm.Power = before }); err != nil {
+		t.Fatal(err)
+	}
+	got.processes = sandbox.Processes(t, stdin, path)
+	for len(s.power) > 0 {
+		<-s.power
+	}
 	return got
 }

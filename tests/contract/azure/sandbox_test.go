@@ -26,7 +26,7 @@ const (
 
 func TestMain(m *testing.M) {
 	os.Exit(sandbox.Main(m, sandbox.Config{
-		Needs:     []string{"nsenter"},
+		Needs:     []string{"nsenter", "strace"},
 		Installed: []string{agent},
 		Helpers:   []string{"lab", "fence_azure"}, // the lab installs what is beside it
 		Release:   sandbox.Debian13,

@@ -3,12 +3,12 @@ package fence
 import (
 	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"pgrex/tests/contract/sandbox"
 )
 
 // benchEnv asks for the measurement; without it only its shape is tested, with one round.
@@ -74,27 +74,5 @@ func (s *simulator) measure(t *testing.T, program, action string, rounds int) me
 	}
 	slices.Sort(walls)
 	s.reset(action != "on")
-	return measured{walls[len(walls)/2], s.processes(t, program, action)}
-}
-
-// processes counts the programs that a call runs, by strace: threads are not counted.
-func (s *simulator) processes(t *testing.T, program, action string) int {
-	t.Helper()
-	trace := filepath.Join(t.TempDir(), "trace")
-	cmd := exec.Command("strace", "-f", "-qq", "-o", trace, "-e", "trace=execve", program)
-	cmd.Stdin = strings.NewReader(s.lines("action=" + action))
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("strace %s %s: %v: %s", program, action, err, out)
-	}
-	b, err := os.ReadFile(trace)
-	if err != nil {
-		t.Fatal(err)
-	}
-	n := 0
-	for line := range strings.Lines(string(b)) {
-		if strings.Contains(line, "execve(") && strings.HasSuffix(strings.TrimSpace(line), "= 0") {
-			n++
-		}
-	}
-	return n
+	return measured{walls[len(walls)/2], sandbox.Processes(t, s.lines("action="+action), program)}
 }

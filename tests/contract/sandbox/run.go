@@ -49,6 +49,24 @@ func Call(t testing.TB, stdin, program string, args ...string) Outcome {
 	return Outcome{cmd.ProcessState.ExitCode(), stdout.String(), stderr.String(), time.Since(begin)}
 }
 
+// Processes counts the programs that a call of a program runs, itself included, by
+// strace: threads are not counted. The program must succeed or say 2, which is off.
+func Processes(t testing.TB, stdin, program string, args ...string) int {
+	t.Helper()
+	trace := filepath.Join(t.TempDir(), "trace")
+	o := Call(t, stdin, "strace", append([]string{"-f", "-qq", "-o", trace, "-e", "trace=execve", program}, args...)...)
+	if o.Code != 0 && o.Code != 2 {
+		t.Fatalf("strace %s: %v", program, o)
+	}
+	n := 0
+	for line := range strings.Lines(ReadFile(t, trace)) {
+		if strings.Contains(line, "execve(") && strings.HasSuffix(strings.TrimSpace(line), "= 0") {
+			n++
+		}
+	}
+	return n
+}
+
 // Terminate runs a program like Call and sends it SIGTERM after a while; the
 // outcome tells how long it took to end after that.
 func Terminate(t testing.TB, after time.Duration, stdin, program string, args ...string) Outcome {
