@@ -118,6 +118,8 @@ func cloudError(err error) error {
 		return ocf.Errorf(ocf.ErrGeneric, "%w", err)
 	case e.Class == cloud.Permission:
 		return ocf.Errorf(ocf.ErrPerm, "%w", err)
+	case e.Class == cloud.Unfit:
+		return ocf.Errorf(ocf.ErrInstalled, "%w", err)
 	}
 	return ocf.Errorf(ocf.ErrConfigured, "%w", err)
 }

@@ -107,6 +107,7 @@ const (
 	Permission                 // an identity or right is missing
 	Configuration              // parameters or the cloud's resources do not fit together
 	Unclassified               // refused for a reason nobody here knows: neither worth repeating nor proven lasting
+	Unfit                      // this machine cannot hold the address; another one may
 )
 
 // Error is an error of a cloud with its class. Its text is one line that says what is wrong, on

@@ -60,7 +60,7 @@ func classOfCode(f *azure.Refusal) cloud.Class {
 		return cloud.Permission
 	}
 	// Who holds the address at that moment is a matter of time.
-	if f.Has(codeAllocated) || f.Status == http.StatusPreconditionFailed {
+	if f.Has(codeAllocated) || f.Has(codeCleanup) || f.Status == http.StatusPreconditionFailed {
 		return cloud.Transient
 	}
 	return cloud.Unclassified

@@ -87,7 +87,7 @@ func (p *Provider) discover(ctx context.Context, address netip.Addr) (self, erro
 		}
 	}
 	if strings.Contains(strings.ToLower(me.VM), "/virtualmachinescalesets/") {
-		return self{}, fault(cloud.Configuration, "machine %s belongs to a scale set with uniform orchestration, whose network interfaces cannot be changed one by one; use machines of their own or flexible orchestration", me.Name)
+		return self{}, fault(cloud.Unfit, "machine %s belongs to a scale set with uniform orchestration, whose network interfaces cannot be changed one by one; use machines of their own or flexible orchestration", me.Name)
 	}
 	if err := p.open(ctx, me.Environment); err != nil {
 		return self{}, err
@@ -115,7 +115,7 @@ func (p *Provider) vmID(here azure.Instance) (string, error) {
 		group = p.o.ResourceGroup
 	}
 	if subscription == "" || group == "" || here.Compute.Name == "" {
-		return "", fault(cloud.Configuration, "the instance metadata do not tell subscription, resource group and name of this machine; set subscriptionId and resourceGroup")
+		return "", fault(cloud.Unfit, "the instance metadata do not tell subscription, resource group and name of this machine; set subscriptionId and resourceGroup")
 	}
 	return "/subscriptions/" + subscription + "/resourceGroups/" + group + "/providers/Microsoft.Compute/virtualMachines/" + here.Compute.Name, nil
 }
@@ -171,7 +171,7 @@ func (p *Provider) findNIC(ctx context.Context, vm string, macs []string, addres
 			return nic{}, err
 		}
 		if p.o.NIC != "" && n.vm() != "" && !sameID(n.vm(), vm) {
-			return nic{}, fault(cloud.Configuration, "network interface %s belongs to machine %s, and this is %s; correct nic_id", azure.Last(id), azure.Last(n.vm()), azure.Last(vm))
+			return nic{}, fault(cloud.Unfit, "network interface %s belongs to machine %s, and this is %s; correct nic_id", azure.Last(id), azure.Last(n.vm()), azure.Last(vm))
 		}
 		for _, m := range macs {
 			if m == tidyMAC(azure.Text(n.props(), "macAddress")) {
@@ -186,7 +186,7 @@ func (p *Provider) findNIC(ctx context.Context, vm string, macs []string, addres
 	if len(macs) == 0 {
 		return p.bySubnet(ctx, all, vm, address)
 	}
-	return nic{}, fault(cloud.Configuration, "none of the network interfaces of machine %s has the hardware address of the device; check nic", azure.Last(vm))
+	return nic{}, fault(cloud.Unfit, "none of the network interfaces of machine %s has the hardware address of the device; check nic", azure.Last(vm))
 }
 
 // bySubnet chooses the NIC whose subnet contains the address.
@@ -197,7 +197,7 @@ func (p *Provider) bySubnet(ctx context.Context, all []nic, vm string, address n
 			return n, nil
 		}
 	}
-	return nic{}, fault(cloud.Configuration, "machine %s has no network interface whose subnet is seen to contain %s; set nic or nic_id", azure.Last(vm), address)
+	return nic{}, fault(cloud.Unfit, "machine %s has no network interface whose subnet is seen to contain %s; set nic or nic_id", azure.Last(vm), address)
 }
 
 // nicsOf are the ids of a machine's NICs.
@@ -221,7 +221,7 @@ func (p *Provider) nicsOf(ctx context.Context, vm string) ([]string, error) {
 		}
 	}
 	if len(ids) == 0 {
-		return nil, fault(cloud.Configuration, "virtual machine %s has no network interface that Azure tells of", azure.Last(vm))
+		return nil, fault(cloud.Unfit, "virtual machine %s has no network interface that Azure tells of", azure.Last(vm))
 	}
 	return ids, nil
 }
