@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strconv"
 	"time"
 
@@ -45,14 +46,9 @@ func (p ProcessID) Alive() bool {
 	return err == nil && now == p
 }
 
-const (
-	// endPoll is how often a process is looked at where the kernel has no
-	// descriptor for it (before Linux 5.3).
-	endPoll = 50 * time.Millisecond
-	// endCheck bounds how long the wait for a descriptor goes on after ctx has
-	// ended.
-	endCheck = 500 * time.Millisecond
-)
+// endPoll is how often a process is looked at where the kernel has no descriptor
+// for it (before Linux 5.3).
+const endPoll = 50 * time.Millisecond
 
 // AwaitEnd returns nil when the process has ended, at once where the kernel has
 // descriptors for processes, and ctx's error when ctx ends first. It is of no
@@ -70,13 +66,22 @@ func (p ProcessID) AwaitEnd(ctx context.Context) error {
 	if !p.Alive() {
 		return nil
 	}
+	// The end of ctx wakes the poll by a pipe: whoever ends us waits for it.
+	wake, waker, err := os.Pipe()
+	if err != nil {
+		return fmt.Errorf("wait for the end of process %s: %w", p, err)
+	}
+	defer wake.Close() //nolint:errcheck // nothing was written
+	stop := context.AfterFunc(ctx, func() { _ = waker.Close() })
+	defer waker.Close() //nolint:errcheck // nothing was written, and it may be closed
+	defer stop()
 	for ctx.Err() == nil {
-		fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
-		n, err := unix.Poll(fds, int(endCheck.Milliseconds()))
+		fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}, {Fd: int32(wake.Fd()), Events: unix.POLLIN}}
+		_, err := unix.Poll(fds, -1)
 		if err != nil && !errors.Is(err, unix.EINTR) {
 			return fmt.Errorf("wait for the end of process %s: %w", p, err)
 		}
-		if n > 0 && fds[0].Revents != 0 {
+		if err == nil && fds[0].Revents != 0 {
 			return nil
 		}
 	}

@@ -47,9 +47,18 @@ func TestAwaitEnd(t *testing.T) {
 	if err := p.AwaitEnd(short); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("it has not ended: %v", err)
 	}
+	// Who is told to stop waiting does so at once, wherever in its wait it is.
+	told, tell := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- p.AwaitEnd(testContext(t)) }()
+	go func() { ended <- p.AwaitEnd(told) }()
+	<-time.After(50 * time.Millisecond)
 	began := time.Now()
+	tell()
+	if err := <-ended; !errors.Is(err, context.Canceled) || time.Since(began) > 300*time.Millisecond {
+		t.Errorf("%v after %v", err, time.Since(began))
+	}
+	go func() { ended <- p.AwaitEnd(testContext(t)) }()
+	began = time.Now()
 	if err := p.Signal(syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
