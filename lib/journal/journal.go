@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -51,11 +52,15 @@ type Journal struct {
 	file     string
 	debug    io.WriteCloser
 	conn     net.Conn
-	dialled  bool
+	muted    time.Time // no attempt at the system logger before
 }
 
 // syslogPatience bounds what a hanging system logger can cost: its socket blocks when it is full.
 const syslogPatience = 20 * time.Millisecond
+
+// syslogRetry is how long one that was missing or hung is left alone. An action has
+// ended by then; a program that lives for months outlives many restarts of its logger.
+const syslogRetry = time.Minute
 
 // facilities are those an administrator may have chosen for the cluster.
 var facilities = map[string]int{
@@ -184,22 +189,42 @@ func (j *Journal) toSyslog(now time.Time, level slog.Level, msg string) {
 	if j.cfg.Syslog == "" {
 		return
 	}
-	if !j.dialled {
-		j.dialled = true
-		j.conn, _ = net.DialTimeout("unixgram", j.cfg.Syslog, syslogPatience)
-	}
-	if j.conn == nil {
-		return
-	}
-	_ = j.conn.SetWriteDeadline(time.Now().Add(syslogPatience))
 	// The protocol's own stamp has no fraction of a second, so the milliseconds go into the text.
-	_, err := fmt.Fprintf(j.conn, "<%d>%s %s: %s: %s (at %s)", j.facility*8+severity(level),
+	text := fmt.Sprintf("<%d>%s %s: %s: %s (at %s)", j.facility*8+severity(level),
 		now.Format(time.Stamp), j.tag, levelName(level), msg, now.Format("05.000"))
-	if err != nil {
-		// One lost line costs at most one deadline; a hanging logger gets no second chance.
+	// The second attempt is for a logger that was restarted since the last line.
+	for range 2 {
+		if !j.dial() {
+			return
+		}
+		_ = j.conn.SetWriteDeadline(time.Now().Add(syslogPatience))
+		_, err := io.WriteString(j.conn, text)
+		if err == nil {
+			return
+		}
 		_ = j.conn.Close()
 		j.conn = nil
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			j.muted = time.Now().Add(syslogRetry) // one lost line costs at most one deadline
+		}
 	}
+}
+
+// dial reports whether there is a connection to the system logger.
+func (j *Journal) dial() bool {
+	if j.conn != nil {
+		return true
+	}
+	if time.Now().Before(j.muted) {
+		return false
+	}
+	conn, err := net.DialTimeout("unixgram", j.cfg.Syslog, syslogPatience)
+	if err != nil {
+		j.muted = time.Now().Add(syslogRetry)
+		return false
+	}
+	j.conn = conn
+	return true
 }
 
 func (j *Journal) toFile(line string) {

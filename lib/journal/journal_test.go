@@ -95,3 +95,32 @@ func TestFacilityNone(t *testing.T) {
 		t.Error("the system log is used although the cluster says none")
 	}
 }
+
+// A program that lives long outlives its logger: no line is lost once a new one listens.
+func TestRestartedLogger(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "log")
+	listen := func() *net.UnixConn {
+		c, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: socket, Net: "unixgram"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	j := New(Config{Tag: "x", Syslog: socket, LookupEnv: func(string) (string, bool) { return "", false }, Now: time.Now})
+	defer j.Close()
+	for _, line := range []string{"first", "second"} {
+		logger := listen()
+		j.Logger().Error(line)
+		buf := make([]byte, 1000)
+		_ = logger.SetReadDeadline(time.Now().Add(5 * time.Second))
+		if n, err := logger.Read(buf); err != nil || !strings.Contains(string(buf[:n]), line) {
+			t.Errorf("%s: %q, %v", line, buf[:n], err)
+		}
+		_ = logger.Close()
+		_ = os.Remove(socket)
+	}
+	j.Logger().Error("nobody listens")
+	if j.conn != nil || j.muted.IsZero() {
+		t.Error("a missing logger is asked again for every line")
+	}
+}
