@@ -67,20 +67,18 @@ func LANs() []network.LAN {
 	return []network.LAN{network.Service, network.Replication, network.Interconnect}
 }
 
-// Role is what the identity of a node may do: the least that the address and the
-// fence agent need, on the whole resource group.
+// Role is what the identity of a node may do in the resource group: what the roles
+// in docs/cloudip-azure.md and docs/fence_azure.md have, and nothing else.
 func Role() []string {
 	return []string{
 		"Microsoft.Compute/virtualMachines/read",
 		"Microsoft.Compute/virtualMachines/powerOff/action",
 		"Microsoft.Compute/virtualMachines/start/action",
+		"Microsoft.Compute/locations/operations/read",
 		"Microsoft.Network/networkInterfaces/read",
 		"Microsoft.Network/networkInterfaces/write",
-		"Microsoft.Network/virtualNetworks/read",
 		"Microsoft.Network/virtualNetworks/subnets/join/action",
 		"Microsoft.Network/virtualNetworks/moveIpConfigurations/action",
-		"Microsoft.Network/applicationSecurityGroups/joinIpConfiguration/action",
-		"Microsoft.Network/publicIPAddresses/join/action",
 		"Microsoft.Network/locations/operations/read",
 		"Microsoft.Authorization/permissions/read",
 	}
@@ -142,11 +140,7 @@ func (a *Azure) config(o Options) (fake.Config, error) {
 			vm.NICs = append(vm.NICs, a.addCard(ids, cfg, node, i+1, l, network.Address(l, i+1)))
 		}
 		cfg.VMs = append(cfg.VMs, vm)
-		cfg.Principals = append(cfg.Principals, fake.Principal{Name: node, SystemOf: node, Grants: []fake.Grant{
-			{Scope: ids.GroupID(Group), Actions: Role()},
-			// Operations lie beside the resource groups.
-			{Scope: "/subscriptions/" + ids.Subscription(), Actions: []string{"Microsoft.Network/locations/operations/read"}},
-		}})
+		cfg.Principals = append(cfg.Principals, fake.Principal{Name: node, SystemOf: node, Grants: []fake.Grant{{Scope: ids.GroupID(Group), Actions: Role()}}})
 	}
 	for name, other := range o.Others {
 		a.addCard(ids, cfg, name, other.Number, network.Service, other.Address)

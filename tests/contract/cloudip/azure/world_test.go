@@ -75,7 +75,7 @@ func begin(t *testing.T, edit func(*fake.Config)) *world {
 	if w.sw, err = network.NewVNet(ctx); err != nil {
 		t.Fatal(err)
 	}
-	cfg := fake.Config{Latency: latency, OperationRights: true}
+	cfg := fake.Config{Latency: latency}
 	if edit != nil {
 		edit(&cfg)
 	}
