@@ -91,17 +91,13 @@ func TestCallsOfATakeOver(t *testing.T) {
 	}
 }
 
-// Every change of a NIC says which version of it was seen.
+// Whoever is told that the NIC is another than the one he has seen looks again.
 func TestIfMatch(t *testing.T) {
 	t.Parallel()
 	for _, who := range []string{"n1", "n2"} {
 		cfg, i := usual(t)
 		i.hold(&cfg, "n1", "10.0.1.50", nil)
 		s := begin(t, cfg, i)
-		// Somebody changes the NIC between our look and our change.
-		go func() {
-			_ = s.Await(t.Context(), func(r azure.Request) bool { return r.Is("GET", "/networkInterfaces/"+who) && r.Status != 0 })
-		}()
 		s.Script(azure.Fault{Method: "PUT", Path: "/networkInterfaces/" + who, Status: 412, Code: "PreconditionFailed", Details: []string{"PreconditionFailedEtagMismatch"}, Times: 2})
 		s.must(t, s.on(t, "n2", func(o *Options) { o.Method = Put }))
 		s.checkHolder(t, "n2")
@@ -127,6 +123,9 @@ func TestConcurrentChangeSurvives(t *testing.T) {
 	}()
 	s.must(t, s.on(t, "n2", func(o *Options) { o.Method = Put }))
 	s.checkHolder(t, "n2")
+	if tags := arm.Object(s.Network(s.nic("n1"))["tags"]); tags["new"] != "tag" {
+		t.Errorf("the tag of somebody else is lost: %v", tags)
+	}
 }
 
 // strip takes off a NIC's JSON what a move is meant to change and what ARM makes up.
@@ -265,10 +264,7 @@ func TestOwnInterfaceIsAnother(t *testing.T) {
 func TestAcceptedComesEarly(t *testing.T) {
 	t.Parallel()
 	for _, m := range []Method{Put, Move} {
-		cfg, i := usual(t)
-		cfg.Move = azure.MoveOn
-		i.hold(&cfg, "n1", "10.0.1.50", nil)
-		s := begin(t, cfg, i)
+		s := held(t)
 		told := 0
 		err := s.on(t, "n2", func(o *Options) { o.Method = m }).Acquire(t.Context(), vip, func(context.Context) error {
 			told++
@@ -311,10 +307,7 @@ func TestOperationFails(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			cfg, i := usual(t)
-			cfg.Move, cfg.FreeEarly = azure.MoveOn, true
-			i.hold(&cfg, "n1", "10.0.1.50", nil)
-			s := begin(t, cfg, i)
+			s := held(t, func(c *azure.Config) { c.FreeEarly = true })
 			s.Script(tt.fault)
 			method := func(o *Options) { o.Method = tt.method }
 			told, err := s.acquire(t, s.on(t, "n2", method), 5*time.Second)
@@ -367,10 +360,7 @@ func TestOperationUnreadable(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			for _, m := range []Method{Put, Move} {
-				cfg, i := usual(t)
-				cfg.Move = azure.MoveOn
-				i.hold(&cfg, "n1", "10.0.1.50", nil)
-				s := begin(t, cfg, i)
+				s := held(t)
 				fault.Path = "/operations/"
 				s.Script(fault)
 				s.must(t, s.on(t, "n2", func(o *Options) { o.Method = m }))
@@ -411,10 +401,7 @@ func TestTimeIsOver(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			cfg, i := usual(t)
-			cfg.FreeEarly = true
-			i.hold(&cfg, "n1", "10.0.1.50", nil)
-			s := begin(t, cfg, i)
+			s := held(t, func(c *azure.Config) { c.FreeEarly = true })
 			tt.spoil(s)
 			method := func(o *Options) { o.Method = Put }
 			start := time.Now()
@@ -461,10 +448,7 @@ func TestPassingTrouble(t *testing.T) {
 		for _, m := range []Method{Put, Auto} {
 			t.Run(name+" "+string(m), func(t *testing.T) {
 				t.Parallel()
-				cfg, i := usual(t)
-				cfg.Move = azure.MoveOn
-				i.hold(&cfg, "n1", "10.0.1.50", nil)
-				s := begin(t, cfg, i)
+				s := held(t)
 				s.Script(fault)
 				if told, err := s.acquire(t, s.on(t, "n2", func(o *Options) { o.Method = m }), 15*time.Second); err != nil || told != 1 {
 					t.Fatalf("told %d times, error %v", told, err)
@@ -526,10 +510,7 @@ func TestErrors(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			cfg, i := usual(t)
-			cfg.FreeEarly = true
-			i.hold(&cfg, "n1", "10.0.1.50", nil)
-			s := begin(t, cfg, i)
+			s := held(t, func(c *azure.Config) { c.FreeEarly = true })
 			tt.spoil(s)
 			start := time.Now()
 			_, err := s.acquire(t, s.on(t, "n2", func(o *Options) { o.Method = Put }), 10*time.Second)
@@ -590,10 +571,7 @@ func TestMoveIsRefused(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			cfg, i := usual(t)
-			cfg.Move = azure.MoveOn
-			i.hold(&cfg, "n1", "10.0.1.50", nil)
-			s := begin(t, cfg, i)
+			s := held(t)
 			f.Path, f.Times = "/moveIpConfigurations", -1
 			s.Script(f)
 			_, err := s.acquire(t, s.on(t, "n2", func(o *Options) { o.Method = Move }), 5*time.Second)
@@ -621,10 +599,7 @@ func TestMoveIsRefused(t *testing.T) {
 // A move that is refused for a reason of its own is not remembered, but does not keep the address from moving.
 func TestMoveDoesNotGo(t *testing.T) {
 	t.Parallel()
-	cfg, i := usual(t)
-	cfg.Move = azure.MoveOn
-	i.hold(&cfg, "n1", "10.0.1.50", nil)
-	s := begin(t, cfg, i)
+	s := held(t)
 	s.Script(azure.Fault{Path: "/moveIpConfigurations", Status: 400, Code: "IpConfigMoveNotSupported", Message: "not this one"})
 	p := s.on(t, "n2")
 	s.must(t, p)
@@ -637,10 +612,7 @@ func TestMoveDoesNotGo(t *testing.T) {
 // One that is said to be locked, although nothing is, is not waited for until the end.
 func TestMoveIsLockedForNoReason(t *testing.T) {
 	t.Parallel()
-	cfg, i := usual(t)
-	cfg.Move = azure.MoveOn
-	i.hold(&cfg, "n1", "10.0.1.50", nil)
-	s := begin(t, cfg, i)
+	s := held(t)
 	s.Script(azure.Fault{Path: "/moveIpConfigurations", Status: 409, Code: "OperationNotAllowed", Times: -1})
 	s.must(t, s.on(t, "n2"))
 	s.checkHolder(t, "n2")

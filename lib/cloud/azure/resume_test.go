@@ -179,10 +179,7 @@ func TestSettle(t *testing.T) {
 	for _, m := range []Method{Put, Move} {
 		for _, effect := range []bool{false, true} {
 			for n := 3; n < 8; n++ {
-				cfg, i := usual(t)
-				cfg.Move, cfg.FreeEarly = azure.MoveOn, true
-				i.hold(&cfg, "n1", "10.0.1.50", nil)
-				s := begin(t, cfg, i)
+				s := held(t, func(c *azure.Config) { c.FreeEarly = true })
 				s.dies(t, "n2", n, effect, func(o *Options) { o.Method = m })
 				s.ForgetRequests()
 				p := s.on(t, "n2")

@@ -127,6 +127,18 @@ func (i ids) hold(cfg *azure.Config, name, address string, more obj) {
 	p["ipConfigurations"] = append(listOf(p["ipConfigurations"]), i.entry("was-here", address, more))
 }
 
+// held is the usual cloud in which n1 has the address, and the subscription knows how to move it.
+func held(t *testing.T, edit ...func(*azure.Config)) *site {
+	t.Helper()
+	cfg, i := usual(t)
+	cfg.Move = azure.MoveOn
+	i.hold(&cfg, "n1", "10.0.1.50", nil)
+	for _, f := range edit {
+		f(&cfg)
+	}
+	return begin(t, cfg, i)
+}
+
 // site is a cloud that is served, and what its machines keep on their disks.
 type site struct {
 	*azure.Cloud
