@@ -110,10 +110,10 @@ func TestConcurrentChangeSurvives(t *testing.T) {
 	cfg, i := usual(t)
 	i.hold(&cfg, "n1", "10.0.1.50", nil)
 	s := begin(t, cfg, i)
-	s.Script(azure.Fault{Method: "GET", Path: "/networkInterfaces/n1", Delay: ms(200), Times: 1})
+	s.Script(azure.Fault{Method: "PUT", Path: "/networkInterfaces/n1", Delay: ms(300)})
 	go func() {
-		// After the driver's look at n1 and before its change.
-		if s.Await(t.Context(), func(r azure.Request) bool { return r.Is("GET", "/networkInterfaces/n1") && r.Status != 0 }) == nil {
+		// After the driver's look at n1 and before its change is looked at.
+		if s.Await(t.Context(), func(r azure.Request) bool { return r.Is("PUT", "/networkInterfaces/n1") }) == nil {
 			body := s.Network(s.nic("n1"))
 			body["tags"] = obj{"owner": "dba", "new": "tag"}
 			if err := s.PutNetwork(s.nic("n1"), body); err != nil {
