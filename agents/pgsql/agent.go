@@ -62,7 +62,7 @@ func handlers() map[string]action {
 		"status":       run((*agent).monitor),
 		"promote":      run(quietly((*agent).promote)),
 		"demote":       run(quietly((*agent).demote)),
-		"notify":       run(inTurn((*agent).notify)),
+		"notify":       run((*agent).notify),
 		"reload-agent": run(inTurn((*agent).reload)),
 		"validate-all": run((*agent).validate),
 	}

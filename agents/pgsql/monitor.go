@@ -234,22 +234,23 @@ func (a *agent) monitorPrimary(ctx context.Context, conn *pg.Conn, st pg.Status)
 	if a.steady(st) {
 		return ocf.Status(ocf.RunningPromoted)
 	}
-	return a.leadInTurn(ctx, conn, st)
+	return a.leadInTurn(ctx, conn, st, 0)
 }
 
 // leadInTurn is lead for those who may meet another action or a round of the
-// watcher. What that one does need not be done again.
-func (a *agent) leadInTurn(ctx context.Context, conn *pg.Conn, st pg.Status) error {
+// watcher. patience is how long they wait for it. The monitor has none: it would keep
+// the cluster from acting meanwhile, and what it would do is being done.
+func (a *agent) leadInTurn(ctx context.Context, conn *pg.Conn, st pg.Status, patience time.Duration) error {
 	release, err := a.turn(ctx, 0)
-	if err != nil {
-		release, err = a.turn(ctx, min(roundLimit, a.call.Timeout/3))
-		if err != nil {
-			a.log.Info("the standbys were not looked after", "error", err)
-			return ocf.Status(ocf.RunningPromoted)
-		}
+	if err != nil && patience > 0 {
+		release, err = a.turn(ctx, patience)
 		if now, serr := conn.Status(ctx); serr == nil {
 			st = now
 		}
+	}
+	if err != nil {
+		a.log.Info("the standbys were not looked after", "error", err)
+		return ocf.Status(ocf.RunningPromoted)
 	}
 	defer release()
 	switch {

@@ -28,6 +28,13 @@ func (a *agent) notify(ctx context.Context) error {
 	if err != nil || ps.Postmaster == 0 {
 		return nil
 	}
+	release, err := a.turn(ctx, min(roundLimit, a.call.Timeout/3))
+	if err != nil {
+		// Whoever is at work looks again while he waits, and so does the next monitor.
+		a.log.Info("nothing done", "event", a.call.Notify.Event(), "error", err)
+		return nil
+	}
+	defer release()
 	conn, err := a.server.Connect(ctx)
 	if err != nil {
 		a.log.Info("nothing done: the server does not answer", "event", a.call.Notify.Event(), "error", err)

