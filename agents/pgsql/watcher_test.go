@@ -284,6 +284,9 @@ func TestWatcherLeads(t *testing.T) {
 	n1, n2 := newPair(t)
 	provider(n1)
 	n1.sql("CREATE DATABASE postgres")
+	n1.sql("ALTER SYSTEM SET log_statement = 'all'")
+	n1.sql("ALTER SYSTEM SET log_min_duration_statement = 0")
+	n1.sql("SELECT pg_reload_conf()")
 	w := watch1(t, n1)
 	names := func(want string) func() bool {
 		return func() bool { return n1.sql("SHOW synchronous_standby_names") == want }
@@ -303,6 +306,9 @@ func TestWatcherLeads(t *testing.T) {
 	<-time.After(3 * followPoll)
 	if !names(`"n2"`)() || w.sched.reports() != 0 {
 		t.Error("the watcher acts on what the cluster does not manage")
+	}
+	if text := get(t, n1.dir+"/log"); strings.Contains(text, "string_agg(w.pid") || !strings.Contains(text, "SHOW synchronous_standby_names") {
+		t.Error("what the watcher asks all the time fills the server's log, or nothing is logged")
 	}
 	w.stop()
 	w.over()
@@ -334,8 +340,15 @@ func TestSilence(t *testing.T) {
 		if id, err = pg.IdentifyProcess(pid); err != nil {
 			t.Fatal(err)
 		}
-		put(t, path, watch{id, id, "p"}.String())
+		// The last one's name is still there at first.
+		put(t, path, watch{pg.ProcessID{PID: 1 << 30, Start: 1}, id, "p"}.String())
+		named := time.AfterFunc(100*time.Millisecond, func() { put(t, path, watch{id, id, "p"}.String()) })
+		defer named.Stop()
+		began := time.Now()
 		allow := a.silence(t.Context())
+		if took := time.Since(began); trap == "" && took >= termPatience {
+			t.Errorf("it was not told to end but killed, after %v", took)
+		}
 		if id.Alive() {
 			t.Errorf("the watcher lives on\n%s", log)
 			_ = id.Signal(syscall.SIGKILL)
