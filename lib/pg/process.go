@@ -31,6 +31,10 @@ type Processes struct {
 	// Unseen counts processes attached to the cluster's shared memory that
 	// are none of the above, such as those of a container.
 	Unseen int
+	// changing says that a process with the data directory as its working
+	// directory is between two programs, or about to end: it shows no arguments,
+	// so what it becomes cannot be told yet.
+	changing bool
 }
 
 // Running says whether anything of the cluster is alive.
@@ -260,8 +264,12 @@ func (s *Server) Processes() (Processes, error) {
 			continue
 		}
 		exe := exeName(name)
-		if mayLaunch(exe) && dir.launches(cmdline(name)) {
-			out.Launching = append(out.Launching, pid)
+		if mayLaunch(exe) {
+			argv := cmdline(name)
+			if dir.launches(argv) {
+				out.Launching = append(out.Launching, pid)
+			}
+			out.changing = out.changing || argv == nil && dir.isCwdOf(name)
 		}
 		if !isServerName(exe) {
 			continue
@@ -277,6 +285,7 @@ func (s *Server) Processes() (Processes, error) {
 		// One without arguments is about to end: they go with its memory, and a
 		// postmaster has them before it comes here.
 		argv := cmdline(name)
+		out.changing = out.changing || argv == nil
 		members = append(members, member{pid, st.ppid, argv == nil || isChildTitle(argv)})
 	}
 	ours := func(pid int) bool {

@@ -129,9 +129,9 @@ func (s *Server) waitStarted(ctx context.Context) error {
 		if err != nil {
 			return false, err
 		}
-		// A process shows no arguments while it changes from one program to
-		// the next, so one look that finds nothing is not enough.
-		if ps.Postmaster != 0 || len(ps.Launching) > 0 {
+		// Between two looks at one process it may have become another program, so
+		// one look that finds nothing is not enough.
+		if ps.Postmaster != 0 || len(ps.Launching) > 0 || ps.changing {
 			missed = 0
 		} else if missed++; missed > 5 {
 			return false, fmt.Errorf("%w: the postmaster ended at once; its reason is in the server's log (%s)", ErrStartFailed, s.logPlace())

@@ -17,7 +17,7 @@ func TestMain(m *testing.M) {
 			"pg_createcluster", "pg_conftool", ocftConfig, sandbox.ResourceSchema, sandbox.ResourceDTD, sandbox.OCF11Schema, postgres,
 		},
 		Installed: []string{pgsql.Path},
-		Helpers:   []string{"lab", "pgsql", "fence_ipmi"}, // the lab installs what is beside it
+		Helpers:   []string{"lab", "pgsql", "cloudip", "fence_ipmi"}, // the lab installs what is beside it
 		Empty: []sandbox.Dir{
 			{Path: "/run/resource-agents", Mode: 0o755},
 			{Path: "/run/pgrex-lab", Mode: 0o755},

@@ -55,7 +55,7 @@ func reaches(t *testing.T, from, to machine) bool {
 			return false // no ARP answer
 		}
 	}
-	if err := to.conn.SetReadDeadline(time.Now().Add(100 * time.Millisecond)); err != nil {
+	if err := to.conn.SetReadDeadline(time.Now().Add(300 * time.Millisecond)); err != nil {
 		t.Fatal(err)
 	}
 	got := false
@@ -84,8 +84,11 @@ func TestSwitch(t *testing.T) {
 	a, b := plugIn(t, s, "a", 1), plugIn(t, s, "b", 2)
 	// Everybody knows everybody's hardware address from here on: a cut must not
 	// look wider than it is because ARP fails.
-	if !reaches(t, a, b) || !reaches(t, b, a) {
-		t.Fatal("nothing arrives without a cut")
+	// The kernel takes its time to call a new link usable.
+	for end := time.Now().Add(10 * time.Second); !reaches(t, a, b) || !reaches(t, b, a); {
+		if time.Now().After(end) {
+			t.Fatal("nothing arrives without a cut")
+		}
 	}
 	for _, c := range []struct {
 		d        Direction
