@@ -532,7 +532,7 @@ func TestStartingStandby(t *testing.T) {
 	if err := pgtest.GiveTo(s.user, s.dir+"/hold"); err != nil {
 		t.Fatal(err)
 	}
-	says(t, s.must(ocf.ErrGeneric, "start", "OCF_RESKEY_CRM_meta_timeout", "1500"), "not started")
+	says(t, s.must(ocf.ErrGeneric, "start", "OCF_RESKEY_CRM_meta_timeout", "4000"), "not started")
 	began := time.Now()
 	s.must(ocf.OK, "monitor", interval, "9000")
 	if took := time.Since(began); took > 5*time.Second {
