@@ -182,6 +182,11 @@ func (a *agent) keepsQuiet(ctx context.Context) (failures int, why string) {
 		return failures, why
 	case err != nil:
 		return failures, err.Error()
+	case in.Pending != "":
+		// It ended by what is done to it, or that action finds it dead and fails:
+		// either way the cluster hears of it once already. This also holds where no
+		// action has ended the watcher: a promotion, an older version of this agent.
+		return failures, "the cluster is at work on it: " + in.Pending
 	case !restart:
 		return failures, "a monitor's on-fail asks for something else than a restart: the monitor will tell"
 	case in.Threshold > 1 && in.Threshold < crm.Infinity:

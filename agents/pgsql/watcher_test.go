@@ -205,6 +205,8 @@ func TestWatcherKeepsQuiet(t *testing.T) {
 		"another agent's":                replace("ocf:pgrex:", "ocf:heartbeat:"),
 		"known already":                  replace(`failed="false"`, `failed="true"`),
 		"given up":                       replace(`blocked="false"`, `blocked="true"`),
+		"being demoted":                  replace(`role="Promoted"`, `role="Demoting"`),
+		"being promoted":                 replace(`role="Promoted"`, `role="Unpromoted" pending="Promoting"`),
 		"to be stopped":                  replace(`role="Promoted"`, `role="Promoted" target_role="Stopped"`),
 		"Pacemaker is down":              func(s *scheduler) { s.exit["crm_mon"] = 102 },
 		"the configuration is not read":  func(s *scheduler) { s.exit["cibadmin"] = 102 },

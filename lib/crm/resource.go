@@ -27,6 +27,10 @@ type Instance struct {
 	Failed bool
 	// Blocked is whether the cluster will not touch it because of a failure.
 	Blocked bool
+	// Pending is the action of the cluster that is at work on it there, as
+	// Starting, Stopping, Promoting, Demoting or Migrating, "" for none, and for
+	// a monitor or a notification.
+	Pending string
 	// TargetRole is what the configuration wants it to be, "" for no word.
 	TargetRole string
 	// Threshold is migration-threshold: after so many failures the resource may not
@@ -74,6 +78,7 @@ type monResource struct {
 	ID       string `xml:"id,attr"`
 	Agent    string `xml:"resource_agent,attr"`
 	Role     string `xml:"role,attr"`
+	Pending  string `xml:"pending,attr"`
 	Target   string `xml:"target_role,attr"`
 	Active   bool   `xml:"active,attr"`
 	Blocked  bool   `xml:"blocked,attr"`
@@ -82,6 +87,18 @@ type monResource struct {
 	Failed   bool   `xml:"failed,attr"`
 	Nodes    []monN `xml:"node"`
 	Orphaned bool   `xml:"orphaned,attr"`
+}
+
+// pending finds the action at work. Some versions put its word in place of the
+// role, some beside it.
+func (x monResource) pending() string {
+	for _, word := range []string{x.Pending, x.Role} {
+		switch word {
+		case "Starting", "Stopping", "Promoting", "Demoting", "Migrating":
+			return word
+		}
+	}
+	return ""
 }
 
 type monN struct {
@@ -133,7 +150,7 @@ func parseInstance(text []byte, resource, node string) (Instance, error) {
 				found = Instance{
 					Agent: strings.ReplaceAll(x.Agent, "::", ":"), Active: x.Active, Promoted: x.Role == "Promoted" || x.Role == "Master",
 					Managed: x.Managed && !x.Maint, Failed: x.Failed, Blocked: x.Blocked, TargetRole: x.Target,
-					Threshold: mon.threshold(resource, node),
+					Pending: x.pending(), Threshold: mon.threshold(resource, node),
 				}
 			}
 		}

@@ -14,6 +14,9 @@ const monitored = `<pacemaker-result api-version="2.25" request="crm_mon"><resou
 </clone>
 <group id="g"><resource id="ip" resource_agent="ocf::heartbeat:IPaddr2" role="Started" active="true" orphaned="false" blocked="false" managed="true" maintenance="true" failed="false" nodes_running_on="1"><node name="n2" id="2" cached="true"/></resource></group>
 <resource id="old" resource_agent="ocf:pgrex:pgsql" role="Started" active="true" orphaned="true" managed="true" failed="false" nodes_running_on="1"><node name="n2" id="2" cached="true"/></resource>
+<resource id="going" resource_agent="ocf:pgrex:pgsql" role="Demoting" active="true" managed="true" failed="false" nodes_running_on="1"><node name="n1" id="1" cached="true"/></resource>
+<resource id="beside" resource_agent="ocf:pgrex:pgsql" role="Promoted" pending="Stopping" active="true" managed="true" failed="false" nodes_running_on="1"><node name="n1" id="1" cached="true"/></resource>
+<resource id="looked-at" resource_agent="ocf:pgrex:pgsql" role="Promoted" pending="Monitoring" active="true" managed="true" failed="false" nodes_running_on="1"><node name="n1" id="1" cached="true"/></resource>
 </resources><node_history><node name="n1"><resource_history id="pgsql" orphan="false" migration-threshold="1000000"/></node>
 <node name="n2"><resource_history id="pgsql" orphan="false" migration-threshold="3"/></node></node_history><status code="0" message="OK"/></pacemaker-result>`
 
@@ -28,6 +31,9 @@ func TestParseInstance(t *testing.T) {
 		{"ip", "n2", Instance{Agent: "ocf:heartbeat:IPaddr2", Active: true}},
 		{"old", "n2", Instance{}},
 		{"nosuch", "n1", Instance{}},
+		{"going", "n1", Instance{Agent: "ocf:pgrex:pgsql", Active: true, Managed: true, Pending: "Demoting"}},
+		{"beside", "n1", Instance{Agent: "ocf:pgrex:pgsql", Active: true, Promoted: true, Managed: true, Pending: "Stopping"}},
+		{"looked-at", "n1", Instance{Agent: "ocf:pgrex:pgsql", Active: true, Promoted: true, Managed: true}},
 	} {
 		got, err := parseInstance([]byte(monitored), tt.resource, tt.node)
 		if err != nil || got != tt.want {
