@@ -42,6 +42,9 @@ func uptime() (time.Duration, error) { return crm.Uptime() }
 // Nothing rests on it. It may be killed at any moment; the next monitor starts
 // another.
 func (a *agent) watch(ctx context.Context) error {
+	if a.cluster == nil {
+		return ocf.Errorf(ocf.ErrGeneric, "there is no cluster to tell anything: the agent's actions start the watcher, nobody else")
+	}
 	f, err := tryLock(a.runFile(runWatcher))
 	if errors.Is(err, errBusy) {
 		return nil // there is one
@@ -258,8 +261,10 @@ func (a *agent) follow(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		if pf, err := a.server.PidFile(); err != nil || pf.Status == pg.PidStopping {
-			leave() // a smart shutdown waits for every session
+		if pf, err := a.server.PidFile(); err != nil || pf.Status != pg.PidReady {
+			// A smart shutdown waits for every session, and a server that takes none
+			// yet writes a line for each attempt.
+			leave()
 			continue
 		}
 		if conn == nil {

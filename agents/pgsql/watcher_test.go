@@ -412,3 +412,14 @@ func TestKeepWatcher(t *testing.T) {
 		t.Errorf("environment %q", got)
 	}
 }
+
+// Somebody calls the watcher by hand.
+func TestWatcherWithoutCluster(t *testing.T) {
+	t.Parallel()
+	c, _ := newCall(t, watchCommand, nil)
+	c.InCluster = false
+	a := newAgent(t.Context(), c, proc.OS{})
+	if err := a.watch(t.Context()); ocf.CodeOf(err) != ocf.ErrGeneric {
+		t.Errorf("it watches for nobody: %v", err)
+	}
+}
