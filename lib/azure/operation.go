@@ -18,7 +18,13 @@ type Operation struct {
 	// Over says that it needs no more asking.
 	Over bool
 	last time.Time
+	// missed counts the looks in a row that got no usable answer.
+	missed int
 }
+
+// missedLooks is after how many of those an operation counts as unreadable: what it does shows on its
+// resource, too, and that may be readable all the time.
+const missedLooks = 3
 
 // Begun is the operation that an accepted order has begun, by the header of the answer. Without a URL
 // that can be followed it is over from the start.
@@ -78,8 +84,16 @@ func (c *Client) Look(ctx context.Context, op *Operation, pause time.Duration) (
 			op.Over = true
 			return Unreadable, &Refusal{Code: Plain(err).Error()}
 		}
-		return Running, nil
+		if op.missed++; op.missed < missedLooks || ctx.Err() != nil {
+			return Running, nil
+		}
+		op.Over = true
+		if f == nil {
+			f = &Refusal{Code: Plain(err).Error()}
+		}
+		return Unreadable, f
 	}
+	op.missed = 0
 	switch strings.ToLower(answer.Status) {
 	case "succeeded":
 		op.Over = true

@@ -51,6 +51,7 @@ func troubles() []trouble {
 		{name: "cancelled operation", faults: change(fake.Fault{Operation: &fake.OperationFault{Status: "Canceled", Code: "Canceled", After: ms(300)}}), fails: true},
 		{name: "slow operation", faults: change(fake.Fault{Operation: &fake.OperationFault{Status: "Succeeded", Effect: true, After: ms(5000)}})},
 		{name: "operation unreadable", faults: []fake.Fault{{Service: fake.ARM, Path: "/operations/", Status: 403, Code: "AuthorizationFailed", Times: -1}}},
+		{name: "operations do not answer", faults: []fake.Fault{{Service: fake.ARM, Path: "/operations/", Status: 500, Code: "InternalServerError", Times: -1}}},
 		{name: "operations fail for ever", faults: always(fake.Fault{Operation: &fake.OperationFault{Code: "InternalServerError", After: ms(100), Rollback: true}}), within: 8 * time.Second, fails: true},
 		{name: "operation never ends", faults: always(fake.Fault{Operation: &fake.OperationFault{Stuck: true}}), within: 8 * time.Second, fails: true,
 			mend: func(w *world) {
