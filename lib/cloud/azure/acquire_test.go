@@ -438,6 +438,7 @@ func TestPassingTrouble(t *testing.T) {
 		"answer lost":             {Method: "PUT", Path: "/networkInterfaces/n1", Drop: true, Effect: true},
 		"own answer lost":         {Method: "PUT", Path: "/networkInterfaces/n2", Skip: 1, Drop: true, Effect: true},
 		"move's answer lost":      {Method: "POST", Path: "/moveIp", Drop: true, Effect: true},
+		"move's answer is late":   {Method: "POST", Path: "/moveIp", Hang: true, Effect: true},
 		"silent":                  {Method: "PUT", Hang: true},
 		"silent after the effect": {Method: "PUT", Skip: 1, Hang: true, Effect: true},
 		"garbage":                 {Method: "GET", Path: "/networkInterfaces/n1", Body: &garbage, Status: 500, Times: 1},
@@ -445,12 +446,12 @@ func TestPassingTrouble(t *testing.T) {
 		"identity busy":           {Service: azure.Metadata, Path: "/token", Status: 429, Times: 2},
 		"metadata busy":           {Service: azure.Metadata, Path: "/instance", Status: 429, Times: 4},
 	} {
-		for _, m := range []Method{Put, Auto} {
+		for _, m := range []Method{Put, Auto, Move} {
 			t.Run(name+" "+string(m), func(t *testing.T) {
 				t.Parallel()
 				s := held(t)
 				s.Script(fault)
-				if told, err := s.acquire(t, s.on(t, "n2", func(o *Options) { o.Method = m }), 15*time.Second); err != nil || told != 1 {
+				if told, err := s.acquire(t, s.on(t, "n2", func(o *Options) { o.Method = m }), time.Minute); err != nil || told != 1 {
 					t.Fatalf("told %d times, error %v", told, err)
 				}
 				s.checkHolder(t, "n2")

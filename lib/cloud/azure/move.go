@@ -31,6 +31,11 @@ func (a *acquire) move(ctx context.Context, own, src nic, cfg config) error {
 	}
 	err = a.explain(ctx, err, what, networkOf(own.subnet()))
 	f := refusalIn(err)
+	if f != nil && (f.Has("InvalidResourceReference") || f.Has("IpConfigAlreadyExists")) && a.moves < manyMoves {
+		// It is not as it was seen: somebody else was faster, or we were, and the answer was lost.
+		a.moves++
+		return classified(&azure.Error{Class: azure.Locked, Err: err, Text: err.Error()})
+	}
 	if f == nil || !unknownMove(f) && (passing(err) || f.Code == "ScopeLocked") && !a.weary(own, src) {
 		return err
 	}

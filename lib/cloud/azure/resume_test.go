@@ -130,7 +130,7 @@ func TestEverybodyAtOnce(t *testing.T) {
 							p := s.on(t, name, func(o *Options) { o.Method = m })
 							wg.Go(func() {
 								time.Sleep(time.Duration(n*round*7) * time.Millisecond)
-								_, err := s.acquire(t, p, 10*time.Second)
+								_, err := s.acquire(t, p, time.Minute)
 								mu.Lock()
 								defer mu.Unlock()
 								errs[name] = err

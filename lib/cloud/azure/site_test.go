@@ -186,7 +186,7 @@ func (s *site) on(t *testing.T, name string, edit ...func(*Options)) *Provider {
 	t.Helper()
 	o := Options{
 		Azure: arm.Options{
-			Program: "test", Cloud: arm.Stack, MetadataEndpoint: s.served.URL(), RequestTimeout: time.Second,
+			Program: "test", Cloud: arm.Stack, MetadataEndpoint: s.served.URL(), RequestTimeout: 3 * time.Second,
 			Wire: arm.Wire{Roots: s.served.Authority.Pool(), Dial: s.served.Dial(name)},
 			// The SDK keeps the tokens of managed identities for the whole process, by their id.
 			Identity: arm.Identity{Managed: s.identity(name)},
@@ -290,7 +290,7 @@ func (s *site) acquire(t *testing.T, p *Provider, within time.Duration) (told in
 // must acquires, or fails the test.
 func (s *site) must(t *testing.T, p *Provider) {
 	t.Helper()
-	if told, err := s.acquire(t, p, 10*time.Second); err != nil || told != 1 {
+	if told, err := s.acquire(t, p, time.Minute); err != nil || told != 1 {
 		t.Fatalf("accepted was called %d times, error %v", told, err)
 	}
 }
