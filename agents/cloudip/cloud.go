@@ -23,6 +23,9 @@ func (a *agent) probeCloud(ctx context.Context) error {
 	}
 	h, err := a.askCloud(ctx)
 	switch {
+	case h.Owner == cloud.Mine && h.Changing:
+		// Running, and no proof: the change can still fail, or be the one that takes it away. The next probe asks again.
+		return nil
 	case h.Owner == cloud.Mine:
 		if err := a.state.confirm(); err != nil {
 			a.log.Warn(err.Error())

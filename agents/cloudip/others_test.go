@@ -69,3 +69,19 @@ func TestCloudStopIsDeaf(t *testing.T) {
 	}
 	b.wantHas("")
 }
+
+// An address that the cloud is still giving to this machine is running and not proven: the next probe asks again.
+func TestProbeDuringAChange(t *testing.T) {
+	b := inCloud(t)
+	b.put(2, "192.0.2.10/32")
+	b.cloud.owner, b.cloud.changing = cloud.Mine, true
+	b.want("probe", ocf.OK)
+	if b.agent("probe").state.confirmed() {
+		t.Error("taken for proven")
+	}
+	b.cloud.changing = false
+	b.want("probe", ocf.OK)
+	if !b.agent("probe").state.confirmed() {
+		t.Error("not taken for proven")
+	}
+}
