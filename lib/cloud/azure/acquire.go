@@ -41,6 +41,8 @@ type acquire struct {
 	method  Method
 	// moves counts the moves that were refused as locked.
 	moves int
+	// repeated says that a change of ours has failed and was begun again.
+	repeated bool
 	// again counts the changes of ours that gave way to others.
 	again  int
 	warned map[string]bool

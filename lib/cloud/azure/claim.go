@@ -262,16 +262,27 @@ func (a *acquire) claim(ctx context.Context, header http.Header, own nic) error 
 	case errors.As(err, &failed) && strings.Contains(failed.f.Code, "Superseded"):
 		return a.superseded(ctx, own, what)
 	case errors.As(err, &failed):
-		if a.moved && a.method == Auto {
-			// The next attempt goes the longer way.
-			if err := a.state.refuseMove(); err != nil {
-				a.o.Log.Warn("that the move failed cannot be remembered: " + err.Error())
-			}
-		}
-		return &cloud.Error{Class: cloud.Transient, Err: err}
+		return a.failed(failed)
 	default:
 		return err
 	}
+	return nil
+}
+
+// failed is what follows when our accepted change has failed. The time of a start is longer than one change
+// takes, and many clusters allow a node no second start: so it is done once more, a move the longer way.
+// One that was cancelled is not: somebody wanted that.
+func (a *acquire) failed(err *failedError) error {
+	if a.moved && a.method == Auto {
+		if err := a.state.refuseMove(); err != nil {
+			a.o.Log.Warn("that the move failed cannot be remembered: " + err.Error())
+		}
+	}
+	if a.repeated || strings.Contains(err.f.Code, "Cancel") {
+		return &cloud.Error{Class: cloud.Transient, Err: err}
+	}
+	a.o.Log.Warn(err.Error() + "; trying once more")
+	a.repeated, a.claimed, a.moved, a.removal = true, false, false, nil
 	return nil
 }
 
