@@ -52,19 +52,19 @@ func troubles() []trouble {
 		{name: "slow operation", faults: change(fake.Fault{Operation: &fake.OperationFault{Status: "Succeeded", Effect: true, After: ms(5000)}})},
 		{name: "operation unreadable", faults: []fake.Fault{{Service: fake.ARM, Path: "/operations/", Status: 403, Code: "AuthorizationFailed", Times: -1}}},
 		{name: "operations do not answer", faults: []fake.Fault{{Service: fake.ARM, Path: "/operations/", Status: 500, Code: "InternalServerError", Times: -1}}},
-		{name: "operations fail for ever", faults: always(fake.Fault{Operation: &fake.OperationFault{Code: "InternalServerError", After: ms(100), Rollback: true}}), within: 8 * time.Second, fails: true},
-		{name: "operation never ends", faults: always(fake.Fault{Operation: &fake.OperationFault{Stuck: true}}), within: 8 * time.Second, fails: true,
+		{name: "operations fail for ever", faults: always(fake.Fault{Operation: &fake.OperationFault{Code: "InternalServerError", After: ms(100), Rollback: true}}), within: 12 * time.Second, fails: true},
+		{name: "operation never ends", faults: always(fake.Fault{Operation: &fake.OperationFault{Stuck: true}}), within: 12 * time.Second, fails: true,
 			mend: func(w *world) {
 				for _, n := range []string{"n1", "n2"} {
 					w.Cancel(w.NIC(n, "service"))
 				}
 			}},
-		{name: "refused for ever", faults: always(fake.Fault{Status: 503, Code: "ServiceUnavailable"}), within: 8 * time.Second, fails: true},
-		{name: "metadata down", wreck: func(w *world) { w.try(w.Detach("n2")) }, within: 8 * time.Second, fails: true,
+		{name: "refused for ever", faults: always(fake.Fault{Status: 503, Code: "ServiceUnavailable"}), within: 12 * time.Second, fails: true},
+		{name: "metadata down", wreck: func(w *world) { w.try(w.Detach("n2")) }, within: 12 * time.Second, fails: true,
 			mend: func(w *world) { w.try(w.Attach(w.t.Context(), "n2", w.nodes["n2"].ns.Path())) }},
-		{name: "API unreachable", wreck: func(w *world) { w.try(w.sw.Hide(w.t.Context(), "n2", true)) }, within: 8 * time.Second, fails: true,
+		{name: "API unreachable", wreck: func(w *world) { w.try(w.sw.Hide(w.t.Context(), "n2", true)) }, within: 12 * time.Second, fails: true,
 			mend: func(w *world) { w.try(w.sw.Hide(w.t.Context(), "n2", false)) }},
-		{name: "locked", wreck: func(w *world) { w.Lock(w.GroupID("pgrex"), "ReadOnly") }, within: 8 * time.Second, fails: true,
+		{name: "locked", wreck: func(w *world) { w.Lock(w.GroupID("pgrex"), "ReadOnly") }, within: 12 * time.Second, fails: true,
 			mend: func(w *world) { w.Unlock(w.GroupID("pgrex")) }},
 	}
 }
