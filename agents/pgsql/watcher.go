@@ -255,6 +255,7 @@ func (a *agent) follow(ctx context.Context) {
 	var seen string
 	var complained bool
 	var after time.Time // no attempt before
+	var again time.Time // a round that has settled nothing is repeated then, once
 	for {
 		select {
 		case <-ctx.Done():
@@ -293,33 +294,44 @@ func (a *agent) follow(ctx context.Context) {
 		case err != nil:
 			leave()
 		case now != seen:
-			seen = now
-			a.round(ctx)
+			seen, again = now, time.Time{}
+			if !a.round(ctx) {
+				again = time.Now().Add(followRetry)
+			}
+		case !again.IsZero() && time.Now().After(again):
+			again = time.Time{}
+			a.round(ctx) // what it leaves undone is left to the monitor
 		}
 	}
 }
 
-// round does what the monitor does on a primary: the same function, in its turn.
-func (a *agent) round(ctx context.Context) {
+// round does what the monitor does on a primary: the same function, in its turn. settled says that
+// nothing is left to do.
+func (a *agent) round(ctx context.Context) (settled bool) {
 	call := *a.call
 	b := newAgent(ctx, &call, a.run)
 	ctx, cancel := context.WithTimeout(ctx, roundTimeout)
 	defer cancel()
 	conn, err := b.server.Connect(ctx)
 	if err != nil {
-		return
+		return false
 	}
 	defer conn.Close()
 	st, err := conn.Status(ctx)
-	if err != nil || st.InRecovery || b.steady(st) {
-		return
+	switch {
+	case err != nil:
+		return false
+	case st.InRecovery || b.steady(st):
+		return true
 	}
 	if _, why := b.notOurs(ctx); why != "" {
 		b.log.Debug("standbys changed; nothing is done", "because", why)
-		return
+		return false
 	}
 	if err := b.leadInTurn(ctx, conn, st, roundLimit); ocf.CodeOf(err) != ocf.RunningPromoted && ctx.Err() == nil {
 		// The monitor comes to the same and tells the cluster.
 		b.log.Warn("the watcher's round", "result", err)
 	}
+	st, err = conn.Status(ctx)
+	return err == nil && b.steady(st)
 }
