@@ -44,6 +44,25 @@ func TestCommands(t *testing.T) {
 			t.Errorf("%s: no %q in the commands:\n%s", tag, want, all)
 		}
 	}
+	for page, tags := range map[string]map[string]string{
+		"azure.md": {
+			"azure-configure": "pgrex-azure.pcs", "azure-check": "validate-all", "azure-cut": "table inet cut", "azure-mend": "delete table",
+		},
+		"pgrex.md": {
+			"pgrex-configure": "pgrex.pcs", "pgrex-check": "crm_mon", "pgrex-switchover": "--promoted", "pgrex-fence": "stonith fence",
+			"archive-cleanup": "pg_archivecleanup",
+		},
+	} {
+		for tag, want := range tags {
+			blocks, err := Commands(page, tag)
+			if err != nil {
+				t.Error(err)
+			}
+			if all := strings.Join(blocks, ""); !strings.Contains(all, want) {
+				t.Errorf("%s: no %q in the commands:\n%s", tag, want, all)
+			}
+		}
+	}
 	if _, err := Commands(page, "no-such-tag"); err == nil {
 		t.Error("a tag that is not there is no error")
 	}
