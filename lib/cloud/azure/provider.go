@@ -128,6 +128,10 @@ func (p *Provider) Holder(ctx context.Context, address netip.Addr) (cloud.Holdin
 		return cloud.Holding{}, err
 	}
 	own, err := p.readNIC(ctx, me.NIC)
+	var e *azure.Error
+	if errors.As(err, &e) && e.Class == azure.NotFound {
+		p.forget(address) // the next look finds our NIC anew
+	}
 	if err != nil {
 		return cloud.Holding{}, err
 	}
@@ -141,7 +145,7 @@ func (p *Provider) Holder(ctx context.Context, address netip.Addr) (cloud.Holdin
 			}
 		}
 	}
-	held := cloud.Holding{Owner: cloud.Other, Holder: "not this machine; whose it is Azure does not tell", Changing: !own.settled()}
+	held := cloud.Holding{Owner: cloud.Other, Holder: "not this machine; whose it is Azure does not tell", Changing: own.changing()}
 	if free, err := p.free(ctx, own.subnet(), address); err == nil && free {
 		held.Owner, held.Holder = cloud.Nobody, ""
 	}

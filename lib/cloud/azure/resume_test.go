@@ -217,7 +217,7 @@ func TestSettleInVain(t *testing.T) {
 	if err := p.Acquire(acquire, vip, func(context.Context) error { return nil }); err == nil {
 		t.Fatal("the operation is stuck")
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 	defer cancel()
 	if err := s.on(t, "n2").Settle(ctx, vip); err == nil || !strings.Contains(err.Error(), "not complete") {
 		t.Error(err)
