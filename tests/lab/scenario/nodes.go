@@ -3,6 +3,7 @@ package scenario
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -38,32 +39,39 @@ func severalNodes() []Scenario {
 	}
 }
 
-func threeSyncThenPrimary(ctx context.Context, r *Run) error {
+// crowd tells the one synchronous standby from the others.
+func (r *Run) crowd(ctx context.Context) (primary, sync string, others []string, err error) {
 	p, standbys, err := r.Roles(ctx)
 	if err != nil {
-		return err
+		return "", "", nil, err
 	}
 	v, err := r.View(ctx)
 	if err != nil {
+		return "", "", nil, err
+	}
+	if s := v.Sync(); len(s) != 1 || len(standbys) < 2 {
+		return "", "", nil, fmt.Errorf("want one synchronous standby of several, have %v of %v", s, standbys)
+	}
+	sync = v.Sync()[0]
+	others = slices.DeleteFunc(standbys, func(n string) bool { return n == sync })
+	return p, sync, others, nil
+}
+
+func threeSyncThenPrimary(ctx context.Context, r *Run) error {
+	p, sync, others, err := r.crowd(ctx)
+	if err != nil {
 		return err
 	}
-	sync := v.Sync()
-	if len(sync) != 1 {
-		return fmt.Errorf("want one synchronous standby of %v, have %v", standbys, sync)
-	}
-	other := standbys[0]
-	if other == sync[0] {
-		other = standbys[1]
-	}
+	other := others[0]
 	tl, err := r.timeline(ctx, p)
 	if err != nil {
 		return err
 	}
-	if err := r.Kill(ctx, sync[0], "postmaster", fault.Postmaster); err != nil {
+	if err := r.Kill(ctx, sync, "postmaster", fault.Postmaster); err != nil {
 		return err
 	}
 	err = r.Wait(ctx, other+" to be the synchronous standby", time.Minute, func(v cluster.View) bool {
-		return v.Status(other) == "HS:sync" && v.Score(other) == "100" && v.Score(sync[0]) != "100"
+		return v.Status(other) == "HS:sync" && v.Score(other) == "100" && v.Score(sync) != "100"
 	})
 	if err != nil {
 		return err
@@ -80,17 +88,9 @@ func threeSyncThenPrimary(ctx context.Context, r *Run) error {
 // crowdFollows breaks the primary of a cluster of many standbys and expects the
 // synchronous one to serve and all others that live to stream from it.
 func (r *Run) crowdFollows(ctx context.Context, breaks func(primary string) error) error {
-	p, standbys, err := r.Roles(ctx)
+	p, sync, others, err := r.crowd(ctx)
 	if err != nil {
 		return err
-	}
-	v, err := r.View(ctx)
-	if err != nil {
-		return err
-	}
-	sync := v.Sync()
-	if len(sync) != 1 {
-		return fmt.Errorf("want one synchronous standby of %v, have %v", standbys, sync)
 	}
 	tl, err := r.timeline(ctx, p)
 	if err != nil {
@@ -99,19 +99,13 @@ func (r *Run) crowdFollows(ctx context.Context, breaks func(primary string) erro
 	if err := breaks(p); err != nil {
 		return err
 	}
-	if err := r.failover(ctx, sync[0], tl, time.Minute); err != nil {
+	if err := r.failover(ctx, sync, tl, time.Minute); err != nil {
 		return err
-	}
-	var others []string
-	for _, n := range standbys {
-		if n != sync[0] {
-			others = append(others, n)
-		}
 	}
 	follow, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	err = host.Poll(follow, fmt.Sprintf("%v to stream from %s", others, sync[0]), 200*time.Millisecond, func() (bool, error) {
-		out, err := r.SQL(ctx, sync[0], "select application_name from pg_stat_replication where state = 'streaming'")
+	err = host.Poll(follow, fmt.Sprintf("%v to stream from %s", others, sync), 200*time.Millisecond, func() (bool, error) {
+		out, err := r.SQL(ctx, sync, "select application_name from pg_stat_replication where state = 'streaming'")
 		streaming := strings.Fields(out)
 		for _, n := range others {
 			if !contains(streaming, n) {
@@ -124,6 +118,6 @@ func (r *Run) crowdFollows(ctx context.Context, breaks func(primary string) erro
 		return err
 	}
 	return r.Wait(ctx, "another synchronous standby", time.Minute, func(v cluster.View) bool {
-		return len(v.Sync()) == 1 && v.Primary() == sync[0]
+		return len(v.Sync()) == 1 && v.Primary() == sync
 	})
 }

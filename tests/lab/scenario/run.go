@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"pgrex/lib/proc"
-	"pgrex/tests/lab/bmc"
 	"pgrex/tests/lab/cluster"
 	"pgrex/tests/lab/fault"
 	"pgrex/tests/lab/host"
@@ -362,14 +361,6 @@ func contains(list []string, s string) bool {
 	}
 	return false
 }
-
-// IsolateBMCs cuts the way to all BMCs from one node: it can fence nobody.
-func (r *Run) IsolateBMCs(ctx context.Context, node string) error {
-	return r.Must(fault.CutOff(ctx, r.Site, node, network.Management))
-}
-
-// bmcOf names the controller's machine of a node.
-func bmcOf(node string) string { return bmc.MachineOf(node) }
 
 // replayed waits until a standby has replayed up to an LSN of the primary.
 func (r *Run) replayed(ctx context.Context, node, lsn string) error {

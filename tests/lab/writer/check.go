@@ -74,16 +74,6 @@ func (h *History) LongestGap(from, to time.Time) Gap {
 	return longest
 }
 
-// FirstAfter is the first acknowledgement after t, zero when there is none.
-func (h *History) FirstAfter(t time.Time) time.Time {
-	for _, a := range h.acknowledged() {
-		if a.After(t) {
-			return a
-		}
-	}
-	return time.Time{}
-}
-
 // Report is the outcome of a check.
 type Report struct {
 	// Attempted, Acknowledged and Unknown count rows of the clients, Rows
