@@ -24,7 +24,7 @@ FENCES := ipmi azure
 BEGAN := $(shell date +%s)
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build agents test test-full unit race contract bench-fence bench-ip lab demo lint metadata install packages clean
+.PHONY: help deps build agents test test-full unit race contract bench bench-fence bench-ip lab demo lint metadata install packages clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ race: ## the same under the race detector (needs a C compiler)
 contract: build ## the built agents against the outside world's checkers (root)
 	$(TEST) -count=1 -timeout 15m ./tests/contract/... ./tests/lab/...
 	PGREX_RELEASES=trixie $(TEST) -count=1 -timeout 15m ./tests/packages
+
+bench: deps build ## how long faults keep clients waiting, ours beside the reference agents (root; long); BENCH="--runs 2 --faults switchover"
+	bin/lab bench $(BENCH)
 
 bench-fence: build ## wall time and processes of our fence agents beside fence-agents' own (root)
 	@tests/deps.sh --bench

@@ -33,6 +33,7 @@ Pacemaker and PostgreSQL, four LANs and a BMC that speaks IPMI. Needs root.
    lab list                        the scenarios
    lab run -v postmaster-killed    play one; --keep leaves it for you to look at
    lab suite                       play those of make test
+   lab bench                       measure faults, ours beside the reference
 
 On a node: Pacemaker's log with milliseconds is /var/log/pacemaker/pacemaker.log (the
 agents' lines are in it too), PostgreSQL's is /var/log/postgresql/postgresql.log, data is
@@ -79,6 +80,7 @@ func application() *cli.App {
 			suiteCommand(),
 			listCommand(),
 			costCommand(),
+			benchCommand(),
 		}, hiddenCommands()...),
 	}
 }

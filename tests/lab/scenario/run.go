@@ -27,8 +27,9 @@ type Run struct {
 
 	scenario Scenario
 	journals string
-	faulted  time.Time    // of the first fault
-	tail     *writer.Tail // what may be lost, nil for nothing
+	faulted  time.Time     // of the first fault
+	tail     *writer.Tail  // what may be lost, nil for nothing
+	back     time.Duration // see Result
 }
 
 // Target is an address as clients on the service LAN reach it.

@@ -47,6 +47,8 @@ type Runner struct {
 	Began  time.Time
 	// Keep leaves the lab of the last scenario, or the first failed one.
 	Keep bool
+	// Healthy is told of each new lab once it is healthy; nil for nobody.
+	Healthy func(ctx context.Context, lab *cluster.Cluster) error
 
 	lab    *cluster.Cluster
 	shape  shape
@@ -77,6 +79,9 @@ type Result struct {
 	// Lost counts acknowledged commits that are gone and must not be, Tail those
 	// that asynchronous replication may lose.
 	Lost, Tail int
+	// Back is how long it took until a failover was possible again, for trials
+	// that look at it; 0 if it did not become so.
+	Back time.Duration
 	// Logs is where the logs are, after a failure.
 	Logs string
 }
@@ -236,6 +241,9 @@ func (r *Runner) fit(ctx context.Context, s Scenario, log func(string, ...any)) 
 		return fmt.Errorf("not healthy to begin with: %w", err)
 	}
 	log("healthy")
+	if r.Healthy != nil {
+		return r.Healthy(ctx, lab)
+	}
 	return nil
 }
 
@@ -273,6 +281,7 @@ func (r *Runner) play(ctx context.Context, s Scenario, log func(string, ...any),
 		}
 		return err
 	}
+	res.Back = run.back
 	if s.Sick {
 		return nil
 	}
