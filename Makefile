@@ -45,8 +45,9 @@ test-full: deps build unit contract ## the same with every scenario of the lab, 
 	PGREX_RELEASES=bookworm $(TEST) -count=1 -timeout 15m -run TestInstall ./tests/packages
 	bin/lab suite --full
 
+# -p 3: most of these tests wait for something.
 unit: ## tests that need no root and no cluster (under a minute)
-	$(TEST) ./lib/... ./agents/... ./fence/... ./rpm/... ./docs/... ./tests/fakes/... ./tests/layout/...
+	$(TEST) -p 3 ./lib/... ./agents/... ./fence/... ./rpm/... ./docs/... ./tests/fakes/... ./tests/layout/...
 
 race: ## the same under the race detector (needs a C compiler)
 	CGO_ENABLED=1 $(GO) test -race -tags $(TAGS) $(TESTFLAGS) ./lib/... ./agents/... ./fence/...
