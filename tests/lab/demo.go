@@ -12,9 +12,9 @@ import (
 	"github.com/urfave/cli/v2"
 	"golang.org/x/sys/unix"
 
+	"pgrex/lib/life"
 	"pgrex/tests/lab/cluster"
 	"pgrex/tests/lab/fault"
-	"pgrex/tests/lab/host"
 	"pgrex/tests/lab/network"
 	"pgrex/tests/lab/site"
 	"pgrex/tests/lab/writer"
@@ -157,7 +157,7 @@ func (d *demo) watch(ctx context.Context, limit time.Duration, done func(cluster
 				break
 			}
 		}
-		if err := host.Pause(ctx, 500*time.Millisecond); err != nil {
+		if err := life.Pause(ctx, 500*time.Millisecond); err != nil {
 			return err
 		}
 	}

@@ -8,9 +8,9 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"pgrex/lib/life"
 	"pgrex/tests/lab/cluster"
 	"pgrex/tests/lab/fault"
-	"pgrex/tests/lab/host"
 	"pgrex/tests/lab/network"
 	"pgrex/tests/lab/writer"
 )
@@ -63,7 +63,7 @@ func writeCommand() *cli.Command {
 				return err
 			}
 			if d := c.Duration("for"); d > 0 {
-				_ = host.Pause(c.Context, d)
+				_ = life.Pause(c.Context, d)
 			} else {
 				<-c.Context.Done()
 			}

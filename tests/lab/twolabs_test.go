@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"pgrex/lib/life"
 	"pgrex/tests/lab/host"
 	"pgrex/tests/lab/site"
 )
@@ -166,7 +167,7 @@ func TestBuilderKilled(t *testing.T) {
 			if err != nil {
 				t.Fatalf("%v: %s", err, said(out))
 			}
-			if err := host.Pause(ctx, after); err != nil {
+			if err := life.Pause(ctx, after); err != nil {
 				t.Fatal(err)
 			}
 			if err := unix.Kill(builder.Pid, unix.SIGKILL); err != nil {
@@ -197,7 +198,7 @@ func TestBuilderKilled(t *testing.T) {
 			// The process that made it has ended, and it lives.
 			if s, err := site.Open(next); err != nil {
 				t.Errorf("%v; up said: %s", err, said(out))
-			} else if err := host.Pause(ctx, 300*time.Millisecond); err != nil {
+			} else if err := life.Pause(ctx, 300*time.Millisecond); err != nil {
 				t.Error(err)
 			} else if _, err := s.Status(ctx); err != nil {
 				t.Error(err)

@@ -3,7 +3,6 @@ package azure
 import (
 	"encoding/json"
 	"errors"
-	"io/fs"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -126,14 +125,6 @@ func (s store) moveRefused() bool {
 // refuseMove remembers that it was refused.
 func (s store) refuseMove() error {
 	return s.write(s.refusalPath(), refusal{s.boot(), sinceBoot() + refusedFor})
-}
-
-// allowMove forgets a refusal.
-func (s store) allowMove() error {
-	if err := os.Remove(s.refusalPath()); !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return nil
 }
 
 // sinceBoot counts the time asleep as well, and nobody sets it.

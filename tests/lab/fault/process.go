@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"pgrex/lib/life"
 	"pgrex/tests/lab/host"
 	"pgrex/tests/lab/site"
 )
@@ -187,7 +188,7 @@ func KillInAction(ctx context.Context, s *site.Site, node, action string, after 
 		return Evidence{}, err
 	}
 	if after > 0 {
-		if err := host.Pause(ctx, after); err != nil {
+		if err := life.Pause(ctx, after); err != nil {
 			return Evidence{}, err
 		}
 	}

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"pgrex/lib/life"
 )
 
 // TestFreezer freezes, thaws and kills a busy family of processes with every
@@ -40,16 +42,16 @@ func freezeAndKill(t *testing.T, f *Freezer) {
 			t.Errorf("%s is left", f.dir)
 		}
 	}()
-	life := filepath.Join(t.TempDir(), "life")
+	signs := filepath.Join(t.TempDir(), "life")
 	// Two generations, so that a child's end could be seen.
 	const family = `echo 0 >"$0"; { while :; do echo alive >>"$1"; sleep 0.005; done; } & wait; echo "saw it die" >>"$1"`
-	p, err := Start(Program{Path: "/bin/sh", Args: []string{"sh", "-c", family, f.Procs(), life}})
+	p, err := Start(Program{Path: "/bin/sh", Args: []string{"sh", "-c", family, f.Procs(), signs}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = unix.Kill(p.Pid, unix.SIGKILL) }()
 	size := func() int64 {
-		st, err := os.Stat(life)
+		st, err := os.Stat(signs)
 		if err != nil {
 			return 0
 		}
@@ -67,7 +69,7 @@ func freezeAndKill(t *testing.T, f *Freezer) {
 		t.Fatal(err)
 	}
 	was := size()
-	if err := Pause(ctx, 100*time.Millisecond); err != nil {
+	if err := life.Pause(ctx, 100*time.Millisecond); err != nil {
 		t.Fatal(err)
 	}
 	if now := size(); now != was {
@@ -88,7 +90,7 @@ func freezeAndKill(t *testing.T, f *Freezer) {
 		t.Fatal(err)
 	}
 	<-p.Done
-	b, err := os.ReadFile(life)
+	b, err := os.ReadFile(signs)
 	if err != nil {
 		t.Fatal(err)
 	}

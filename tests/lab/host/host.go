@@ -97,15 +97,3 @@ func Poll(ctx context.Context, what string, every time.Duration, cond func() (bo
 		}
 	}
 }
-
-// Pause waits for d or until ctx ends.
-func Pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-t.C:
-		return nil
-	}
-}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"pgrex/lib/life"
 	"pgrex/lib/proc"
 	fake "pgrex/tests/fakes/azure"
 	"pgrex/tests/lab/azure"
@@ -258,7 +259,7 @@ func (r *Run) trouble(ctx context.Context, lasts time.Duration, f fake.Fault) er
 		return err
 	}
 	if lasts > 0 {
-		if err := host.Pause(ctx, lasts); err != nil {
+		if err := life.Pause(ctx, lasts); err != nil {
 			return err
 		}
 		if err := r.Cloud().ClearFaults(ctx); err != nil {
@@ -283,7 +284,7 @@ func (r *Run) without(ctx context.Context, set func(node string, on bool) error)
 	if err := r.Kill(ctx, was.primary, "postmaster", fault.Postmaster); err != nil {
 		return err
 	}
-	if err := host.Pause(ctx, 30*time.Second); err != nil {
+	if err := life.Pause(ctx, 30*time.Second); err != nil {
 		return err
 	}
 	if err := set(was.standby, true); err != nil {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"pgrex/lib/life"
 	"pgrex/lib/proc"
 	"pgrex/tests/lab/cluster"
 	"pgrex/tests/lab/fault"
@@ -164,7 +165,7 @@ func (r *Run) Stays(ctx context.Context, what string, d time.Duration, cond func
 		if err == nil && !cond(v) {
 			return fmt.Errorf("%s: no longer so: %s", what, v.Line())
 		}
-		if err := host.Pause(ctx, 200*time.Millisecond); err != nil {
+		if err := life.Pause(ctx, 200*time.Millisecond); err != nil {
 			return err
 		}
 	}

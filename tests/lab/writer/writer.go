@@ -16,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"pgrex/lib/life"
 	"pgrex/tests/lab/host"
 )
 
@@ -179,7 +180,7 @@ func (w *Writer) client(ctx context.Context, next int64) {
 		if ctx.Err() == nil {
 			w.count(err)
 		}
-		_ = host.Pause(ctx, retryPause)
+		_ = life.Pause(ctx, retryPause)
 	}
 }
 
@@ -210,7 +211,7 @@ func (w *Writer) session(ctx context.Context, c *pgx.Conn, next int64, warned *b
 		if outcome != Acknowledged {
 			w.count(errors.New("commit acknowledged with a warning"))
 		}
-		if err := host.Pause(ctx, w.cfg.Pause); err != nil {
+		if err := life.Pause(ctx, w.cfg.Pause); err != nil {
 			return next, err
 		}
 	}
