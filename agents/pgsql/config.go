@@ -30,6 +30,7 @@ type config struct {
 	slotPrefix                                  string
 	restartOnPromote, checkReceiver             bool
 	external                                    []string
+	syncStandbys                                int
 
 	tmpdir                               string
 	stopEscalate, stopEscalateUnpromoted time.Duration
@@ -67,7 +68,8 @@ func newConfig(c *ocf.Call) config {
 		primaryIP:   p.String("master_ip"), replicationUser: p.String("repuser"), conninfoOpt: p.String("primary_conninfo_opt"),
 		slotPrefix:       p.String("replication_slot_name"),
 		restartOnPromote: p.Bool("restart_on_promote"), checkReceiver: p.Bool("check_wal_receiver"),
-		external: strings.Fields(p.String("external_standby_node_list")),
+		external:     strings.Fields(p.String("external_standby_node_list")),
+		syncStandbys: p.Int("sync_standbys"),
 
 		tmpdir:       filepath.Clean(p.String("tmpdir")),
 		stopEscalate: seconds("stop_escalate"), stopEscalateUnpromoted: seconds("stop_escalate_in_slave"),
@@ -132,6 +134,10 @@ func (c config) check(call *ocf.Call) error {
 		return bad("monitor_password is set but monitor_user is not: set both or none")
 	case len(c.external) > 0 && c.mode != modeSync:
 		return bad("external_standby_node_list needs rep_mode=sync (it is %s)", c.mode)
+	case c.syncStandbys > 1 && c.mode != modeSync:
+		return bad("sync_standbys=%d needs rep_mode=sync (it is %s)", c.syncStandbys, c.mode)
+	case c.syncStandbys > max(len(c.nodes)-1, 1):
+		return bad("sync_standbys=%d: node_list names only %d other nodes", c.syncStandbys, len(c.nodes)-1)
 	case c.slotPrefix != "" && c.badSlot() != nil:
 		return bad("replication_slot_name=%q: %w", c.slotPrefix, c.badSlot())
 	case c.mode == modeNone:

@@ -238,7 +238,7 @@ func (a *agent) observation() replication.Observation {
 		Record: a.memory.newest,
 		Peers:  map[string]replication.Peer{}, Promoted: a.promoted(), Score: a.score(a.conf.self),
 		NoFencing: !a.memory.snap.StonithEnabled, Rejoin: a.conf.rejoin, AcceptName: a.conf.attr(attrAccept),
-		External: len(a.conf.external) > 0,
+		SyncStandbys: a.conf.syncStandbys, External: len(a.conf.external) > 0,
 	}
 	if o.Promoted == "" && a.node(a.conf.self).Roles[a.conf.resource] == crm.Promoted {
 		o.Promoted = a.conf.self

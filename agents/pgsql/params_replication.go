@@ -101,6 +101,15 @@ synchronous_standby_names, separated by blanks, as written there. They are waite
 promoted. Needs rep_mode=sync.`,
 		},
 		{
+			Name: "sync_standbys", Type: meta.Integer, Default: "1", Min: number(1), Reloadable: true,
+			Short: "How many standbys of node_list a commit waits for",
+			Long: `With more than two nodes and rep_mode=sync: a commit is acknowledged when this many standbys hold it, as long as
+as many stream, and each of them may then be promoted. With 2, the primary and one of the two can be lost at the same
+instant and the other one serves with everything that was acknowledged. A commit waits for the slowest of them. With
+fewer standbys left it waits for those that are there; a standby that is lost holds commits up until it is fenced, as
+always. With external_standby_node_list set all standbys are waited for.`,
+		},
+		{
 			Name: "rejoin", Type: meta.Select, Default: "follow", Options: []string{"refuse", "follow"}, Reloadable: true,
 			Short: "What a returning former primary may do: refuse or follow",
 			Long: `follow: a node whose data is provably a part of the new primary's history comes back as a standby by itself; one that

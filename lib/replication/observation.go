@@ -140,6 +140,9 @@ type Observation struct {
 	// the names are ("" when they do): a setting that somebody else made. SyncNames
 	// is empty then, no right may stand, and none is granted.
 	Unprotected string
+	// SyncStandbys is how many cluster nodes commits shall wait for while as many
+	// stream; less than one counts as one.
+	SyncStandbys int
 	// External are application names outside the cluster that commits shall wait
 	// for too while they stream (external_standby_node_list); ExternalRows are
 	// those that stream now.

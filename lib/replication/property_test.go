@@ -138,6 +138,8 @@ func events() []event {
 		{"unblock quorum", 1, true, func(w *world, c chooser) { n := anyNode(w, c); n.quorumSeen = n.stack }},
 		// external_standby_node_list is set or unset: commits wait for all or for one.
 		{"external standbys", 1, true, func(w *world, _ chooser) { w.external = !w.external }},
+		// sync_standbys is changed while all goes on.
+		{"sync standbys", 1, true, func(w *world, c chooser) { w.syncStandbys = 1 + c.pick("sync standbys", len(w.nodes)) }},
 		{"failure timeout", 4, false, func(w *world, c chooser) { anyNode(w, c).banned = false }},
 	}
 }
@@ -296,7 +298,7 @@ func setChecks(t *testing.T, n int) {
 }
 
 func TestNothingAcknowledgedIsLost(t *testing.T) {
-	for _, count := range []int{2, 3} {
+	for _, count := range []int{2, 3, 4} {
 		t.Run(fmt.Sprintf("%d nodes", count), func(t *testing.T) {
 			setChecks(t, 150*scale(t))
 			rapid.Check(t, func(t *rapid.T) {

@@ -142,6 +142,8 @@ func (s *story) do(word string, args []string) (bool, error) {
 		o.SyncNames = args
 	case "external":
 		o.External, o.ExternalRows = true, args
+	case "sync-standbys":
+		o.SyncStandbys, err = strconv.Atoi(one)
 	case "no-external":
 		o.External, o.ExternalRows = false, nil
 	case "unprotected":

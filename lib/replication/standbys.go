@@ -134,8 +134,9 @@ func (o Observation) copies(nodes []string) []Step {
 }
 
 // desired are the cluster nodes that commits shall wait for: all that stream
-// when external standbys are configured, else one. The one that has the right
-// keeps it; then the one waited for already; then the first of node_list.
+// when external standbys are configured, else as many as the parameter asks for.
+// Those that have the right keep it; then those waited for already; then the
+// first of node_list.
 func (o Observation) desired() []string {
 	var streaming []string
 	for _, n := range o.others() {
@@ -143,16 +144,11 @@ func (o Observation) desired() []string {
 			streaming = append(streaming, n)
 		}
 	}
-	if o.External || len(streaming) == 0 {
+	if o.External {
 		return streaming
 	}
-	best := streaming[0]
-	for _, n := range streaming {
-		if o.rank(n) > o.rank(best) {
-			best = n
-		}
-	}
-	return []string{best}
+	slices.SortStableFunc(streaming, func(a, b string) int { return o.rank(b) - o.rank(a) })
+	return streaming[:min(len(streaming), max(o.SyncStandbys, 1))]
 }
 
 func (o Observation) rank(node string) int {

@@ -30,6 +30,8 @@ type world struct {
 
 	rejoin   r.Rejoin
 	external bool // rules are told that external standbys are configured
+	// syncStandbys is the parameter sync_standbys; 0 as 1.
+	syncStandbys int
 	// group: nodes of one group see each other over the cluster's network.
 	group map[string]int
 	// cutLinks are the cut pairs of the replication network.

@@ -44,7 +44,7 @@ func (w *world) look(n *node) r.Observation {
 	o := r.Observation{
 		Self: n.name, Nodes: w.names(), Mode: w.mode, Record: r.Newest(n.file, n.mem.newest()),
 		Peers: map[string]r.Peer{}, Score: own.score, Accept: own.accept, Accepted: own.accepted, AcceptName: "pgsql-accept-loss",
-		Rejoin: w.rejoin, External: w.external, Promoted: w.promotedIn(n),
+		Rejoin: w.rejoin, External: w.external, SyncStandbys: w.syncStandbys, Promoted: w.promotedIn(n),
 	}
 	for _, peer := range w.nodes {
 		if peer != n {

@@ -21,6 +21,13 @@ func severalNodes() []Scenario {
 			Play:  threeSyncThenPrimary,
 		},
 		{
+			Name:   "two-sync-one-serves",
+			Text:   "sync_standbys=2: a standby's node loses its power and the primary's postmaster is killed at the same moment: the other standby serves",
+			Nodes:  3,
+			Spoils: true,
+			Play:   twoSyncOneServes,
+		},
+		{
 			Name:  "four-nodes",
 			Text:  "four nodes: the primary's postmaster is killed: the synchronous standby serves, the two others follow it, the killed server comes back",
 			Nodes: 4,
@@ -77,6 +84,37 @@ func threeSyncThenPrimary(ctx context.Context, r *Run) error {
 		return err
 	}
 	if err := r.WaitCommits(ctx, 20*time.Second); err != nil {
+		return err
+	}
+	if err := r.Kill(ctx, p, "postmaster", fault.Postmaster); err != nil {
+		return err
+	}
+	return r.failover(ctx, other, tl, time.Minute)
+}
+
+// twoSyncOneServes takes two of the three that hold every commit at once: one by
+// its power, and the primary by its server, so that the two nodes that are left
+// have the cluster's quorum.
+func twoSyncOneServes(ctx context.Context, r *Run) error {
+	p, sync, others, err := r.crowd(ctx)
+	if err != nil {
+		return err
+	}
+	other := others[0]
+	tl, err := r.timeline(ctx, p)
+	if err != nil {
+		return err
+	}
+	if err := r.Pcs(ctx, p, "resource", "update", cluster.ResourcePgsql, "sync_standbys=2"); err != nil {
+		return err
+	}
+	err = r.Wait(ctx, "two synchronous standbys", time.Minute, func(v cluster.View) bool {
+		return len(v.Sync()) == 2 && v.Score(sync) == "100" && v.Score(other) == "100"
+	})
+	if err != nil {
+		return err
+	}
+	if err := r.Must(fault.PowerOff(ctx, r.Site, sync)); err != nil {
 		return err
 	}
 	if err := r.Kill(ctx, p, "postmaster", fault.Postmaster); err != nil {
