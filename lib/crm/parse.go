@@ -208,6 +208,7 @@ func (n *Node) state(x stateXML) {
 		n.Online, n.Pending, n.Unclean = n.InMembership, false, false
 	}
 	n.Roles = roles(x.Resources)
+	n.Promoted = slices.ContainsFunc(x.Resources, func(r historyXML) bool { return promoted(r.Ops) })
 }
 
 // since reads a flag that is a word or a boolean up to Pacemaker 2.1.6, and

@@ -75,6 +75,19 @@ func role(ops []opXML) Role {
 	return results[len(results)-1].role
 }
 
+// promoted reports whether a resource is promoted, or about to be, or not demoted
+// yet. The operation that was begun has taken the place of the one before it, and
+// the recurring monitors of the role it leaves are gone by then: what is left of
+// the history says nothing.
+func promoted(ops []opXML) bool {
+	for _, op := range ops {
+		if op.Status == opPending && (op.Operation == "promote" || op.Operation == "demote") {
+			return true
+		}
+	}
+	return role(ops) == Promoted
+}
+
 // outcome is the role a resource has after one operation, Unknown if the
 // operation does not tell.
 func outcome(operation string, rc int) Role {

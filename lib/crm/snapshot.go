@@ -72,6 +72,10 @@ type Node struct {
 	// Roles are the resources with a history on the node, by resource id
 	// without instance number. Never nil.
 	Roles map[string]Role
+	// Promoted is whether any resource was last known as promoted there, or on
+	// its way into that role or out of it. It holds for a lost node too, whose
+	// history is kept while its attributes are not.
+	Promoted bool
 
 	crmdOffline bool // said so, as opposed to nothing said
 }

@@ -221,6 +221,43 @@ func TestRoleFromHistory(t *testing.T) {
 	}
 }
 
+// A node counts as promoted from the order to promote until it has been demoted, whatever is left of its
+// history meanwhile, and when it is lost.
+func TestPromoted(t *testing.T) {
+	op := func(operation, call, rc, status string) string {
+		return `<lrm_rsc_op operation="` + operation + `" call-id="` + call + `" rc-code="` + rc + `" op-status="` + status + `"/>`
+	}
+	for name, tt := range map[string]struct {
+		ops  string
+		want bool
+	}{
+		"nothing":           {"", false},
+		"a standby":         {op("start", "6", "0", "0") + op("monitor", "7", "0", "0"), false},
+		"promotion pending": {op("promote", "-1", "193", "-1") + op("monitor", "7", "0", "0"), true},
+		"promoted":          {op("promote", "9", "0", "0") + op("monitor", "10", "8", "0"), true},
+		"promotion failed":  {op("promote", "9", "1", "0") + op("monitor", "7", "0", "0"), false},
+		"demotion pending":  {op("demote", "-1", "193", "-1") + op("monitor", "3", "7", "0"), true},
+		"demoted":           {op("demote", "12", "0", "0"), false},
+		"stop pending":      {op("stop", "-1", "193", "-1"), false},
+		"monitor pending":   {op("promote", "9", "0", "0") + op("monitor", "-1", "193", "-1"), true},
+		"start pending":     {op("start", "-1", "193", "-1") + op("monitor", "10", "8", "0"), false},
+	} {
+		s := parse(t, cib("", "", `<node_state id="1" uname="a"><lrm><lrm_resources><lrm_resource id="pg:1">`+tt.ops+
+			`</lrm_resource><lrm_resource id="ip">`+op("start", "20", "0", "0")+`</lrm_resource></lrm_resources></lrm></node_state>`))
+		if got := s.Nodes["a"].Promoted; got != tt.want {
+			t.Errorf("%s: %v, want %v", name, got, tt.want)
+		}
+	}
+	for cib, want := range map[string]bool{"pair": true, "lost": true, "lost_other_side": true, "fenced": true, "stopped": true} {
+		if got := parse(t, read(t, cib)).Nodes["node1"].Promoted; got != want {
+			t.Errorf("%s: node1 promoted: %v, want %v", cib, got, want)
+		}
+		if parse(t, read(t, cib)).Nodes["node2"].Promoted {
+			t.Errorf("%s: node2 is promoted", cib)
+		}
+	}
+}
+
 func TestHas(t *testing.T) {
 	s := parse(t, read(t, "pair"))
 	for _, tt := range []struct {

@@ -194,12 +194,16 @@ func run(t *testing.T, a Agent, dev *bmc, stdin string, args ...string) result {
 }
 
 func runAs(ctx context.Context, a Agent, dev *bmc, env map[string]string, stdin io.Reader, args ...string) result {
+	return runWith(ctx, a, dev, env, &proctest.Runner{}, stdin, args...)
+}
+
+func runWith(ctx context.Context, a Agent, dev *bmc, env map[string]string, programs proc.Runner, stdin io.Reader, args ...string) result {
 	var out, errs bytes.Buffer
 	start := time.Now()
 	code := a.Run(ctx, Process{
 		Program: "fence_test", Args: args,
 		LookupEnv: func(k string) (string, bool) { v, ok := env[k]; return v, ok },
-		Stdin:     stdin, Stdout: &out, Stderr: &errs, PID: 1, Now: time.Now, Runner: &proctest.Runner{},
+		Stdin:     stdin, Stdout: &out, Stderr: &errs, PID: 1, Now: time.Now, Runner: programs,
 	})
 	return result{code, out.String(), errs.String(), time.Since(start), dev}
 }

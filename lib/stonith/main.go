@@ -173,6 +173,7 @@ func (a Agent) carryOut(ctx context.Context, c *Call, p Process, j *journal.Jour
 			return 0, context.Cause(ctx)
 		}
 	}
+	begun := time.Now()
 	ctx, cancel := context.WithTimeoutCause(ctx, ownLimit,
 		fmt.Errorf("%s did not end within the agent's own limit of %s: %w", c.Action, ownLimit, context.DeadlineExceeded))
 	defer cancel()
@@ -190,7 +191,11 @@ func (a Agent) carryOut(ctx context.Context, c *Call, p Process, j *journal.Jour
 			c.Log.Debug("the session could not be closed: " + err.Error())
 		}
 	}()
-	code, err = newAction(a, c, dev, p.Stdout).run(ctx)
+	act := newAction(a, c, dev, p.Stdout)
+	if err := act.yield(ctx, begun); err != nil {
+		return 0, stopped(ctx, err)
+	}
+	code, err = act.run(ctx)
 	return code, stopped(ctx, err)
 }
 
