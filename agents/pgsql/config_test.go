@@ -44,6 +44,11 @@ func TestCheck(t *testing.T) {
 		{name: "external standbys, async", env: map[string]string{p("rep_mode"): "async", p("external_standby_node_list"): "dr"}, says: []string{"external_standby_node_list", "rep_mode=sync", "async"}},
 		{name: "external standbys, no roles", env: map[string]string{p("rep_mode"): "none", p("external_standby_node_list"): "dr"}, says: []string{"external_standby_node_list", "rep_mode=sync"}},
 
+		{name: "two synchronous standbys", env: map[string]string{p("node_list"): "n1 n2 n3", p("sync_standbys"): "2"}},
+		{name: "more synchronous standbys than nodes", env: map[string]string{p("node_list"): "n1 n2 n3", p("sync_standbys"): "3"}, says: []string{"sync_standbys=3", "node_list", "only 2"}},
+		{name: "synchronous standbys, async", env: map[string]string{p("rep_mode"): "async", p("node_list"): "n1 n2 n3", p("sync_standbys"): "2"}, says: []string{"sync_standbys", "rep_mode=sync", "async"}},
+		{name: "no synchronous standby", env: map[string]string{p("sync_standbys"): "0"}, says: []string{"sync_standbys"}},
+
 		{name: "slots", env: map[string]string{p("replication_slot_name"): "slot_1"}},
 		{name: "slots of nodes with dots and dashes", env: map[string]string{p("replication_slot_name"): "s", p("node_list"): "n1 db-2.example"}},
 		{name: "bad slot name", env: map[string]string{p("replication_slot_name"): "Slot-1"}, says: []string{"replication_slot_name", `"Slot-1"`, "a-z, 0-9 and _"}},
@@ -110,7 +115,7 @@ func TestConfigDefaults(t *testing.T) {
 		resource: "pgsql", self: "n1", mode: "none", rejoin: replication.Follow,
 		pgctl: "/usr/bin/pg_ctl", data: "/var/lib/pgsql/data", configFile: "/var/lib/pgsql/data/postgresql.conf", dba: "postgres",
 		logFile: "/dev/null", libs: "/usr/lib", port: 5432, database: "template1", monitorSQL: "select now();",
-		replicationUser: "postgres", tmpdir: "/var/lib/pgsql/tmp",
+		replicationUser: "postgres", syncStandbys: 1, tmpdir: "/var/lib/pgsql/tmp",
 		stopEscalate: 90 * time.Second, stopEscalateUnpromoted: 90 * time.Second, attrTimeout: 5 * time.Second,
 		watcher: true,
 	}

@@ -43,6 +43,9 @@ var referenceParameters = []struct{ name, kind, def string }{
 	{"external_standby_node_list", "string", ""},
 }
 
+// ownParameters are those that the reference does not have.
+var ownParameters = []string{"rejoin", "watcher", "sync_standbys"}
+
 func TestDeclaration(t *testing.T) {
 	a := declaration()
 	if err := a.Check(); err != nil {
@@ -57,8 +60,13 @@ func TestDeclaration(t *testing.T) {
 			t.Errorf("%s: %+v differs from the reference", ref.name, p)
 		}
 	}
-	if n := len(a.Parameters); n != len(referenceParameters)+2 {
-		t.Errorf("%d parameters; rejoin and watcher should be the only ones beyond the reference", n)
+	if n := len(a.Parameters); n != len(referenceParameters)+len(ownParameters) {
+		t.Errorf("%d parameters; those beyond the reference should be %q", n, ownParameters)
+	}
+	for _, name := range ownParameters {
+		if _, ok := a.Parameter(name); !ok {
+			t.Errorf("%s is missing", name)
+		}
 	}
 	for _, name := range []string{"start", "stop", "monitor", "promote", "demote", "notify", "validate-all", "meta-data", "reload-agent", "status", "methods"} {
 		if !slices.Contains(a.ActionNames(), name) {
