@@ -44,6 +44,10 @@ const (
 	ReadCopy
 	// Open lets the server leave recovery.
 	Open
+	// RewindData takes off the stopped server what the primary Node does not have.
+	RewindData
+	// CloneData replaces the stopped server's data by a copy of the primary Node.
+	CloneData
 )
 
 // Step is one thing to be carried out, with the fields its kind needs.
@@ -70,6 +74,10 @@ func (s Step) String() string {
 		return "read the record in the copy of " + s.Node
 	case Open:
 		return "leave recovery"
+	case RewindData:
+		return "rewind to " + s.Node
+	case CloneData:
+		return "clone " + s.Node
 	}
 	return "?"
 }

@@ -21,6 +21,12 @@ const (
 	// Follow lets it come back when the new primary's history proves that its
 	// WAL is part of it.
 	Follow Rejoin = "follow"
+	// Rewind lets pg_rewind take off it what the new primary's history does not
+	// have, after that was kept elsewhere.
+	Rewind Rejoin = "rewind"
+	// Clone lets it be copied anew from the new primary where even that is not
+	// possible.
+	Clone Rejoin = "clone"
 )
 
 // Score is a promotion score, Pacemaker's node attribute "master-<resource>".
@@ -164,6 +170,14 @@ type Observation struct {
 	Upstream *Upstream // nil when no primary answers
 	// Lock: the reference agent's PGSQL.lock is present.
 	Lock bool
+	// Broken says why the data directory is no server's any more, "" when it is one:
+	// a rewind was interrupted. Wal means nothing then.
+	Broken string
+	// NoRewind and NoClone say why the one or the other cannot be done here, "" when
+	// it may be tried.
+	NoRewind, NoClone string
+	// Own is the record that this node itself wrote last, when it was primary.
+	Own Record
 }
 
 // others are the nodes of node_list but ourselves, in node_list's order.

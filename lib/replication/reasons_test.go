@@ -28,7 +28,7 @@ func TestEveryReasonIsInAScenario(t *testing.T) {
 		told.Write(b)
 	}
 	count := 0
-	for _, file := range []string{"start.go", "promote.go", "standbys.go"} {
+	for _, file := range []string{"start.go", "rejoin.go", "promote.go", "standbys.go"} {
 		for _, sentence := range sentences(t, file) {
 			count++
 			if !pattern(sentence).MatchString(told.String()) {

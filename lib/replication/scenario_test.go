@@ -174,6 +174,12 @@ func (s *story) do(word string, args []string) (bool, error) {
 		o.Upstream = nil
 	case "lock":
 		o.Lock = true
+	case "broken":
+		o.Broken = one
+	case "no-rewind":
+		o.NoRewind = one
+	case "no-clone":
+		o.NoClone = one
 	case "peer":
 		err = s.peer(args[0], args[1:])
 	case "copy": // what a node's own copy says

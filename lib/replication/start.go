@@ -1,12 +1,20 @@
 package replication
 
+import "fmt"
+
 // Start decides whether this node's stopped server may be started as a standby
 // over the WAL it has. Done: start it. No: leave it down, for the reason given.
 //
 // A server that crashed as primary may hold commits that nobody else has, or WAL
 // that the cluster went on without. Until the history of the new primary is
 // known, nobody can tell which, so it is not touched.
+//
+// Again comes with a step that makes the data the primary's, where rejoin allows
+// it: carry it out and ask again.
 func Start(o Observation) Decision {
+	if o.Broken != "" {
+		return o.startBroken()
+	}
 	if o.Upstream != nil {
 		return o.startBelow(*o.Upstream)
 	}
@@ -51,12 +59,12 @@ func (o Observation) startBelow(up Upstream) Decision {
 	case o.Wal.WasPrimary && up.Timeline <= o.Wal.Position.Timeline:
 		// Whoever is promoted over our WAL begins a timeline after ours. This one
 		// began its own without having seen it, perhaps under the same number.
-		return no("rebuild it with pg_basebackup: it was primary on timeline %d itself, and %s (%s) was promoted without having seen that; keep what you need of its data before",
-			o.Wal.Position.Timeline, name, up.Position)
+		return o.rebuild(up, false, fmt.Sprintf("it was primary on timeline %d itself, and %s (%s) was promoted without having seen that; keep what you need of its data before",
+			o.Wal.Position.Timeline, name, up.Position))
 	case up.Contains(o.Wal.Position):
 		return done()
 	}
-	return diverged(o.Wal.Position, name, up.Position)
+	return o.rebuild(up, o.Wal.WasPrimary || o.Wal.Clean, diverged(o.Wal.Position, name, up.Position))
 }
 
 // wasDeposed: the server here last ran as primary, and by the record somebody
@@ -83,12 +91,15 @@ func (o Observation) startBeside(node string) Decision {
 	case p.Contains(o.Wal.Position) || o.Wal.Position.Contains(p):
 		return done()
 	}
-	return diverged(o.Wal.Position, node, p)
+	if o.Rejoin == Rewind || o.Rejoin == Clone {
+		return no("waiting for %s to be primary again: %s", node, diverged(o.Wal.Position, node, p))
+	}
+	return no("rebuild it with pg_basebackup: %s", diverged(o.Wal.Position, node, p))
 }
 
-// diverged begins with what to do: Pacemaker keeps the first 128 characters of a
-// reason, and the positions may be long.
-func diverged(own Position, node string, theirs Position) Decision {
-	return no("rebuild it with pg_basebackup: its WAL ends on %s, outside the history of %s (%s); it holds changes that the cluster went on without, keep what you need of them before",
+// diverged is what is wrong with data that goes past the fork. What to do stands
+// before it: Pacemaker keeps the first 128 characters of a reason.
+func diverged(own Position, node string, theirs Position) string {
+	return fmt.Sprintf("its WAL ends on %s, outside the history of %s (%s); it holds changes that the cluster went on without, keep what you need of them before",
 		own, node, theirs)
 }
