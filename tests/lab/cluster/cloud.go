@@ -48,7 +48,7 @@ func addCloudVariables(v map[string]string) {
 	v["RESOURCE_GROUP"] = azure.Group
 	v["PING_HOST"] = network.Gateway
 	// The lab's machines are off sooner than real ones.
-	v["PRIORITY_FENCING_DELAY"] = "3s"
+	v["FENCING_DELAY"] = "3s"
 }
 
 // addCloudFiles adds what a node in Azure has: names and a certificate that lead to
