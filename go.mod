@@ -2,6 +2,13 @@ module pgrex
 
 go 1.26.0
 
+// What agents are called for takes milliseconds: they need not find out at each start how much
+// processor time their control group may use.
+godebug (
+	containermaxprocs=0
+	updatemaxprocs=0
+)
+
 require (
 	github.com/Azure/azure-sdk-for-go/sdk/azcore v1.24.0
 	github.com/Azure/azure-sdk-for-go/sdk/azidentity v1.15.0

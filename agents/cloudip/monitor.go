@@ -17,14 +17,15 @@ func (a *agent) monitor(ctx context.Context) error {
 		}
 		return bad("ip is missing")
 	}
+	addrs, err := a.net.Addresses(netif.Family(a.conf.ip))
+	if err != nil {
+		return ocf.Errorf(ocf.ErrGeneric, "%w", err)
+	}
 	links, err := a.net.Links()
 	if err != nil {
 		return ocf.Errorf(ocf.ErrGeneric, "%w", err)
 	}
-	holders, err := a.holders()
-	if err != nil {
-		return err
-	}
+	holders := netif.HoldersAmong(addrs, links, a.conf.ip, a.conf.nic)
 	if len(holders) == 0 {
 		return a.absent(links)
 	}

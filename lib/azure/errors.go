@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+	"sync"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
@@ -75,10 +76,7 @@ func Silent(err error) bool {
 	return errors.Is(err, context.DeadlineExceeded) || errors.As(err, &n) && n.Timeout()
 }
 
-var (
-	timeWord = regexp.MustCompile(`(?i)time(d?)[ _-]?out`)
-	spaces   = regexp.MustCompile(`\s+`)
-)
+var timeWord = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`(?i)time(d?)[ _-]?out`) })
 
 const maxQuote = 400
 
@@ -92,9 +90,9 @@ func Quotable(s string) string {
 		}
 		return r
 	}, s)
-	s = timeWord.ReplaceAllString(s, "time$1-lapse")
+	s = timeWord().ReplaceAllString(s, "time$1-lapse")
 	s = strings.NewReplacer("nrecognised", "nknown", "nrecognized", "nknown", "nsupported", "nknown").Replace(s)
-	s = strings.TrimSpace(spaces.ReplaceAllString(s, " "))
+	s = strings.Join(strings.Fields(s), " ")
 	if r := []rune(s); len(r) > maxQuote {
 		s = string(r[:maxQuote]) + "..."
 	}

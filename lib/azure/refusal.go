@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
@@ -128,12 +129,16 @@ func retryAfter(resp *http.Response) time.Duration {
 	return 0
 }
 
-var missingRight = regexp.MustCompile(`action(?:\(s\))? '([^']+)'(?: (?:over|on the linked) scope(?:\(s\))? '([^']+)')?`)
+// missingRight is compiled when it is first needed, as all patterns here: a monitor that asks nothing of Azure
+// links them too.
+var missingRight = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`action(?:\(s\))? '([^']+)'(?: (?:over|on the linked) scope(?:\(s\))? '([^']+)')?`)
+})
 
 // Right is the right that a 403 says is missing, and where; "" if it does not say.
 // For a linked resource (a subnet to be joined) the last one named is the missing.
 func (f *Refusal) Right() (action, scope string) {
-	all := missingRight.FindAllStringSubmatch(f.Message, -1)
+	all := missingRight().FindAllStringSubmatch(f.Message, -1)
 	if len(all) == 0 {
 		return "", ""
 	}

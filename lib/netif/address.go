@@ -21,16 +21,24 @@ func Holders(k Kernel, ip netip.Addr, nic string) ([]Holding, error) {
 	if err != nil {
 		return nil, err
 	}
-	addrs = slices.DeleteFunc(addrs, func(a Address) bool { return a.IP() != ip })
-	if len(addrs) == 0 {
+	if !slices.ContainsFunc(addrs, func(a Address) bool { return a.IP() == ip }) {
 		return nil, nil
 	}
+	// After the addresses: an interface that has come meanwhile is known by its name then.
 	links, err := k.Links()
 	if err != nil {
 		return nil, err
 	}
+	return HoldersAmong(addrs, links, ip, nic), nil
+}
+
+// HoldersAmong is [Holders] for who has both lists: each costs a quarter of a millisecond.
+func HoldersAmong(addrs []Address, links []Link, ip netip.Addr, nic string) []Holding {
 	var found []Holding
 	for _, a := range addrs {
+		if a.IP() != ip {
+			continue
+		}
 		h := Holding{Address: a, Link: Link{Index: a.Index, Name: fmt.Sprintf("interface %d", a.Index)}}
 		for _, l := range links {
 			if l.Index == a.Index {
@@ -42,7 +50,7 @@ func Holders(k Kernel, ip netip.Addr, nic string) ([]Holding, error) {
 		}
 		found = append(found, h)
 	}
-	return found, nil
+	return found
 }
 
 // removeAttempts is how often an address is removed that comes back at once.

@@ -59,9 +59,13 @@ func Main(a Agent) {
 // Run carries out one call and returns the exit code.
 func (a Agent) Run(ctx context.Context, p Process) Code {
 	code := OK
+	names := a.actions()
 	var usage bytes.Buffer
-	if err := a.Meta.WriteUsage(&usage); err != nil {
-		return ErrGeneric
+	// The text takes longer to write than a monitor to decide; an action does not show it.
+	if len(p.Args) == 0 || !slices.Contains(names, p.Args[0]) {
+		if err := a.Meta.WriteUsage(&usage); err != nil {
+			return ErrGeneric
+		}
 	}
 	app := &cli.App{
 		Name:            a.Meta.Name,
@@ -84,7 +88,7 @@ func (a Agent) Run(ctx context.Context, p Process) Code {
 			return nil
 		},
 	}
-	for _, name := range a.actions() {
+	for _, name := range names {
 		app.Commands = append(app.Commands, &cli.Command{
 			Name:            name,
 			SkipFlagParsing: true,

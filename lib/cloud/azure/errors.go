@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"pgrex/lib/azure"
 	"pgrex/lib/cloud"
@@ -117,7 +118,9 @@ func passing(err error) bool {
 }
 
 // allocatedTo finds the holder in "... is using the private IP address A which is already allocated to resource R".
-var allocatedTo = regexp.MustCompile(`(?i)already allocated to resource\s+['"]?(/[^\s'",;]+)`)
+var allocatedTo = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`(?i)already allocated to resource\s+['"]?(/[^\s'",;]+)`)
+})
 
 // holderIn is the id of the resource that a refusal says has the address, or the public address that goes
 // with it; ok is false if the refusal is about something else.
@@ -126,7 +129,7 @@ func holderIn(err error) (id string, ok bool) {
 	if f == nil || !f.Has(codeAllocated) && !f.Has(codePublic) {
 		return "", false
 	}
-	if m := allocatedTo.FindStringSubmatch(f.Message); m != nil {
+	if m := allocatedTo().FindStringSubmatch(f.Message); m != nil {
 		return strings.TrimRight(m[1], "./"), true
 	}
 	return "", true

@@ -52,11 +52,11 @@ func (i *inspection) text(name string) string {
 
 // noSecondary are the settings of cloud-init that keep it from secondary addresses: the one made for that, no
 // network from metadata, no network at all.
-var noSecondary = []*regexp.Regexp{
-	regexp.MustCompile(`(?m)^[^#]*\bapply_network_config_for_secondary_ips\s*:\s*(?i:false|no|off)\b`),
-	regexp.MustCompile(`(?m)^[^#]*\bapply_network_config\s*:\s*(?i:false|no|off)\b`),
-	regexp.MustCompile(`(?m)^[^#]*\bnetwork\s*:\s*\{\s*config\s*:\s*disabled\s*\}`),
-	regexp.MustCompile(`(?m)^\s*network\s*:\s*\n\s+config\s*:\s*disabled\b`),
+var noSecondary = []string{
+	`(?m)^[^#]*\bapply_network_config_for_secondary_ips\s*:\s*(?i:false|no|off)\b`,
+	`(?m)^[^#]*\bapply_network_config\s*:\s*(?i:false|no|off)\b`,
+	`(?m)^[^#]*\bnetwork\s*:\s*\{\s*config\s*:\s*disabled\s*\}`,
+	`(?m)^\s*network\s*:\s*\n\s+config\s*:\s*disabled\b`,
 }
 
 func (i *inspection) cloudInit() {
@@ -74,7 +74,7 @@ func (i *inspection) cloudInit() {
 		}
 	}
 	for _, r := range noSecondary {
-		if r.MatchString(all) {
+		if regexp.MustCompile(r).MatchString(all) {
 			return
 		}
 	}
