@@ -14,9 +14,6 @@ import (
 // CIB that has an id, without what the daemons write there themselves.
 type Configuration []string
 
-// fencingDelay is the property that says how long the weaker side of a cut waits.
-const fencingDelay = "priority-fencing-delay"
-
 // ReadConfiguration reads what cibadmin --query --scope configuration says.
 func ReadConfiguration(text string) (Configuration, error) {
 	var c Configuration
@@ -68,15 +65,29 @@ func line(e xml.StartElement) string {
 	return e.Name.Local + " " + id + ": " + strings.Join(rest, " ")
 }
 
-// FencingDelay is the delay in force, "none" if there is none.
+// FencingDelay is the delay in force, by the names of what says it: Pacemaker's
+// priority-fencing-delay, or parameters of the fence agents; "none" if there is
+// none.
 func (c Configuration) FencingDelay() string {
+	var out []string
 	for _, l := range c {
-		if _, v, ok := strings.Cut(l, "name="+fencingDelay+" value="); ok {
-			return v
+		name, value, ok := strings.Cut(l, " value=")
+		_, name, _ = strings.Cut(name, "name=")
+		if !ok || !strings.Contains(name, "delay") || isNone(value) {
+			continue
+		}
+		if d := name + "=" + value; !slices.Contains(out, d) {
+			out = append(out, d)
 		}
 	}
-	return "none"
+	if len(out) == 0 {
+		return "none"
+	}
+	return strings.Join(out, " ")
 }
+
+// isNone says whether a time is none.
+func isNone(value string) bool { return strings.TrimRight(value, "ms") == "0" }
 
 // Except are the lines that are not in another configuration.
 func (c Configuration) Except(other Configuration) []string {

@@ -30,7 +30,7 @@ func TestReadConfiguration(t *testing.T) {
 	if !slices.Equal(c, want) {
 		t.Errorf("got %q, want %q", c, want)
 	}
-	if d := c.FencingDelay(); d != "2s" {
+	if d := c.FencingDelay(); d != "priority-fencing-delay=2s" {
 		t.Errorf("fencing delay %q, want 2s", d)
 	}
 	if d := c[2:].FencingDelay(); d != "none" {

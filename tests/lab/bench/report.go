@@ -1,10 +1,10 @@
 package bench
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"strconv"
+	"strings"
 	"text/tabwriter"
 	"time"
 )
@@ -12,76 +12,211 @@ import (
 // Conditions are what the figures hold under, as they were found in the clusters
 // that were measured.
 type Conditions struct {
-	// Runs is how many there were of each fault with each agents.
+	// Runs is how many there were to be of each fault with each side.
 	Runs int `json:"runs"`
 	// Processors of the machine, which all nodes share.
 	Processors int `json:"processors"`
 	// Disk under the data: tmpfs, or loop for ext4 on a loop device.
 	Disk string `json:"disk"`
-	// FencingDelay is priority-fencing-delay, Token corosync's, in milliseconds.
-	FencingDelay string `json:"fencing_delay"`
-	Token        string `json:"token_ms"`
+	// Token is corosync's, in milliseconds.
+	Token string `json:"token_ms"`
 	// PostgreSQL and Pacemaker are their versions.
 	PostgreSQL string `json:"postgresql"`
 	Pacemaker  string `json:"pacemaker"`
 }
 
-// Row is one figure of one fault, for both.
+// Side is one of those that are compared: whose agents, and how they are set.
+type Side struct {
+	// Name is what it is called in the table.
+	Name string `json:"name"`
+	// Beside names the side it is held against, "" for none.
+	Beside string `json:"beside,omitempty"`
+	// FencingDelay is the one in force.
+	FencingDelay string `json:"fencing_delay"`
+	// Only and Missing are the lines of its configuration that the side beside it
+	// does not have, and the other way round.
+	Only    []string `json:"configuration_only_here,omitempty"`
+	Missing []string `json:"configuration_missing_here,omitempty"`
+}
+
+// Row is one figure of one fault, for all sides.
 type Row struct {
 	// Fault says what was measured.
 	Fault string
-	// Reference and Ours are the runs, in the order they were made.
-	Reference, Ours Series
+	// Above says that it is compared with the floor.
+	Above bool
+	// Sides are the runs of each side by its name, in the order they were made.
+	Sides map[string]Series
 }
 
-// Ratio is how many times longer the reference's median is, 0 if one has none.
-func (r Row) Ratio() float64 {
-	ref, ours := r.Reference.Figures().Median, r.Ours.Figures().Median
-	if ref == 0 || ours == 0 {
+// Ratio is how many times longer one side's median is than another's, 0 if one of
+// them has none. It is a lower bound, and atLeast true, if the first side's runs
+// were given up.
+func (r Row) Ratio(of, by string) (ratio float64, atLeast bool) {
+	a, b := r.Sides[of].Figures(), r.Sides[by].Figures()
+	long := a.Median
+	if long == 0 {
+		long, atLeast = a.AtLeast, true
+	}
+	if long == 0 || b.Median == 0 {
+		return 0, false
+	}
+	return float64(long) / float64(b.Median), atLeast
+}
+
+// Floor is what nobody's agents can go below.
+type Floor struct {
+	// Move is from the failure of a promoted agent that does nothing until its
+	// promotion on the other node is over, by Pacemaker alone.
+	Move Series
+	// Promotion is of a bare streaming standby, until it takes a write.
+	Promotion Series
+}
+
+// Median is the sum of the two medians, 0 if one of them has none.
+func (f Floor) Median() time.Duration {
+	m, p := f.Move.Figures().Median, f.Promotion.Figures().Median
+	if m == 0 || p == 0 {
 		return 0
 	}
-	return float64(ref) / float64(ours)
+	return m + p
 }
 
 // Report is everything that is printed.
 type Report struct {
 	Conditions Conditions
-	// OnlyReference and OnlyOurs are the lines of the configurations that the
-	// other one does not have.
-	OnlyReference, OnlyOurs []string
-	Rows                    []Row
+	Sides      []Side
+	Floor      Floor
+	Rows       []Row
 }
 
 // Print writes the report for people.
 func (r Report) Print(w io.Writer) error {
-	c := r.Conditions
-	_, _ = fmt.Fprintf(w, "runs %d, in turn; disk %s; fencing delay %s; token %s ms; PostgreSQL %s; Pacemaker %s; %d processors\n",
-		c.Runs, c.Disk, c.FencingDelay, c.Token, c.PostgreSQL, c.Pacemaker, c.Processors)
-	_, _ = fmt.Fprintln(w, "\nThe configurations differ in:")
-	for _, l := range r.OnlyReference {
-		_, _ = fmt.Fprintln(w, "  reference ", l)
-	}
-	for _, l := range r.OnlyOurs {
-		_, _ = fmt.Fprintln(w, "  ours      ", l)
-	}
-	_, _ = fmt.Fprintln(w)
+	r.printConditions(w)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	_, _ = fmt.Fprintln(t, "fault\tagents\tmedian\tmin\tmax\tratio\tlost\tno time")
+	_, _ = fmt.Fprintln(t, "fault\tagents\tmedian\tmin\tmax\tratio\tby floor\tlost\tno time")
 	for _, x := range r.Rows {
-		ratio := "-"
-		if n := x.Ratio(); n > 0 {
-			ratio = strconv.FormatFloat(n, 'f', 1, 64)
+		name := x.Fault
+		for _, side := range r.Sides {
+			s := x.Sides[side.Name]
+			if len(s) == 0 {
+				continue
+			}
+			printSeries(t, name, side.Name, s, r.ratio(x, side), r.aboveFloor(x, s))
+			name = ""
 		}
-		printSeries(t, x.Fault, "reference", x.Reference, "")
-		printSeries(t, "", "ours", x.Ours, ratio)
 	}
-	return t.Flush()
+	for _, f := range []struct {
+		name, agents string
+		runs         Series
+	}{
+		{"floor", "an agent that does nothing", r.Floor.Move},
+		{"", "PostgreSQL's bare promotion", r.Floor.Promotion},
+	} {
+		if len(f.runs) > 0 {
+			printSeries(t, f.name, f.agents, f.runs, "-", "-")
+		}
+	}
+	if m := r.Floor.Median(); m > 0 {
+		_, _ = fmt.Fprintf(t, "\ttogether\t%s\n", inSeconds(m))
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	r.printFailures(w)
+	return nil
 }
 
-func printSeries(w io.Writer, fault, agents string, s Series, ratio string) {
+func (r Report) printConditions(w io.Writer) {
+	c := r.Conditions
+	_, _ = fmt.Fprintf(w, "runs %d, in turn; disk %s; token %s ms; PostgreSQL %s; Pacemaker %s; %d processors\n",
+		c.Runs, c.Disk, c.Token, c.PostgreSQL, c.Pacemaker, c.Processors)
+	for _, s := range r.Sides {
+		_, _ = fmt.Fprintf(w, "fencing delay of %s: %s\n", s.Name, s.FencingDelay)
+	}
+	for _, s := range r.Sides {
+		if s.Beside == "" {
+			continue
+		}
+		_, _ = fmt.Fprintf(w, "\nThe configurations of %s and %s differ in:\n", s.Beside, s.Name)
+		width := max(len(s.Beside), len(s.Name))
+		for _, l := range s.Missing {
+			_, _ = fmt.Fprintf(w, "  %-*s  %s\n", width, s.Beside, l)
+		}
+		for _, l := range s.Only {
+			_, _ = fmt.Fprintf(w, "  %-*s  %s\n", width, s.Name, l)
+		}
+	}
+	_, _ = fmt.Fprintln(w)
+}
+
+// printFailures says why runs have no time.
+func (r Report) printFailures(w io.Writer) {
+	head := "\nRuns without a time:\n"
+	for _, x := range r.Rows {
+		for _, side := range r.Sides {
+			for _, f := range x.Sides[side.Name].Failures() {
+				_, _ = fmt.Fprintf(w, "%s  %s, %s: %s\n", head, x.Fault, side.Name, f)
+				head = ""
+			}
+		}
+	}
+}
+
+// ratio is the column that holds a side against the reference of its kind.
+func (r Report) ratio(x Row, s Side) string {
+	beside := r.besideOf(s)
+	n, atLeast := x.Ratio(beside, s.Name)
+	if beside == "" || n == 0 {
+		return "-"
+	}
+	return mark(atLeast) + strconv.FormatFloat(n, 'f', 1, 64)
+}
+
+// besideOf is the reference with the same settings: ours is held against the
+// reference, ours tuned against the reference tuned.
+func (r Report) besideOf(s Side) string {
+	want, ok := strings.CutPrefix(s.Name, OursName)
+	if !ok {
+		return ""
+	}
+	for _, o := range r.Sides {
+		if o.Name == ReferenceName+want {
+			return o.Name
+		}
+	}
+	return ""
+}
+
+// The names of the sides begin so.
+const (
+	ReferenceName = "reference"
+	OursName      = "ours"
+)
+
+func (r Report) aboveFloor(x Row, s Series) string {
+	floor, m := r.Floor.Median(), s.Figures().Median
+	if !x.Above || floor == 0 || m == 0 {
+		return "-"
+	}
+	return strconv.FormatFloat(float64(m)/float64(floor), 'f', 1, 64)
+}
+
+func mark(atLeast bool) string {
+	if atLeast {
+		return ">"
+	}
+	return ""
+}
+
+func printSeries(w io.Writer, fault, agents string, s Series, ratio, above string) {
 	f := s.Figures()
-	_, _ = fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%d\t%d of %d\n", fault, agents,
-		inSeconds(f.Median), inSeconds(f.Min), inSeconds(f.Max), ratio, s.Lost(), s.Untimed(), len(s))
+	median := inSeconds(f.Median)
+	if f.Median == 0 && f.AtLeast > 0 {
+		median = mark(true) + inSeconds(f.AtLeast)
+	}
+	_, _ = fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%d of %d\n", fault, agents,
+		median, inSeconds(f.Min), inSeconds(f.Max), ratio, above, s.Lost(), s.Untimed(), len(s))
 }
 
 func inSeconds(d time.Duration) string {
@@ -89,65 +224,4 @@ func inSeconds(d time.Duration) string {
 		return "-"
 	}
 	return strconv.FormatFloat(d.Seconds(), 'f', 2, 64) + " s"
-}
-
-// seriesJSON has null where there is no figure.
-type seriesJSON struct {
-	Median *int64   `json:"median_ms"`
-	Min    *int64   `json:"min_ms"`
-	Max    *int64   `json:"max_ms"`
-	Times  []*int64 `json:"times_ms"`
-	Lost   int      `json:"lost"`
-	// Failures are in the order of the runs, "" for none.
-	Failures []string `json:"failures"`
-}
-
-type rowJSON struct {
-	Fault     string     `json:"fault"`
-	Ratio     *float64   `json:"ratio"`
-	Reference seriesJSON `json:"reference"`
-	Ours      seriesJSON `json:"ours"`
-}
-
-// WriteJSON writes the report for machines: times in milliseconds, null where
-// there is none.
-func (r Report) WriteJSON(w io.Writer) error {
-	out := struct {
-		Conditions    Conditions `json:"conditions"`
-		OnlyReference []string   `json:"configuration_only_reference"`
-		OnlyOurs      []string   `json:"configuration_only_ours"`
-		Rows          []rowJSON  `json:"rows"`
-	}{r.Conditions, r.OnlyReference, r.OnlyOurs, nil}
-	for _, x := range r.Rows {
-		row := rowJSON{Fault: x.Fault, Reference: toJSON(x.Reference), Ours: toJSON(x.Ours)}
-		if n := x.Ratio(); n > 0 {
-			row.Ratio = &n
-		}
-		out.Rows = append(out.Rows, row)
-	}
-	e := json.NewEncoder(w)
-	e.SetIndent("", "  ")
-	return e.Encode(out)
-}
-
-func toJSON(s Series) seriesJSON {
-	f := s.Figures()
-	j := seriesJSON{Median: milliseconds(f.Median), Min: milliseconds(f.Min), Max: milliseconds(f.Max), Lost: s.Lost()}
-	for _, r := range s {
-		var t *int64
-		if r.Timed() {
-			t = milliseconds(r.Time)
-		}
-		j.Times = append(j.Times, t)
-		j.Failures = append(j.Failures, r.Failure)
-	}
-	return j
-}
-
-func milliseconds(d time.Duration) *int64 {
-	if d == 0 {
-		return nil
-	}
-	ms := d.Milliseconds()
-	return &ms
 }

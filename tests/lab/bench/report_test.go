@@ -1,22 +1,33 @@
 package bench
 
 import (
-	"encoding/json"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
 )
 
 func sample() Report {
-	return Report{
-		Conditions:    Conditions{Runs: 3, Processors: 2, Disk: "tmpfs", FencingDelay: "2s", Token: "1000", PostgreSQL: "15.1", Pacemaker: "2.1.5"},
-		OnlyReference: []string{"primitive pgsql: provider=heartbeat"},
-		OnlyOurs:      []string{"primitive pgsql: provider=pgrex"},
+	const ms = time.Millisecond
+	given := Run{AtLeast: 90 * time.Second, Failure: "no commit is acknowledged again"}
+	r := Report{
+		Conditions: Conditions{Runs: 3, Processors: 2, Disk: "tmpfs", Token: "1000", PostgreSQL: "15.1", Pacemaker: "2.1.5"},
+		Sides: []Side{
+			{Name: "reference", FencingDelay: "priority-fencing-delay=2s"},
+			{Name: "ours", Beside: "reference", FencingDelay: "none",
+				Missing: []string{"primitive pgsql: provider=heartbeat"}, Only: []string{"primitive pgsql: provider=pgrex"}},
+		},
+		Floor: Floor{Move: seconds(0.2, 0.3, 0.4), Promotion: seconds(0.1, 0.1, 0.2)},
 		Rows: []Row{
-			{"first", seconds(6, 7, 8), seconds(0.5, 1, 2)},
-			{"second", seconds(6, 0, 0), append(seconds(1, 2), Run{Time: time.Second, Lost: 4, Failure: "data is wrong"})},
+			{"first", true, map[string]Series{"reference": seconds(6, 7, 8), "ours": seconds(0.5, 1, 2)}},
+			{"second", false, map[string]Series{"reference": append(seconds(6), given, given),
+				"ours": append(seconds(1, 2), Run{Time: time.Second, Lost: 4, Failure: "data is wrong"})}},
+			{"third", false, map[string]Series{"reference": append(seconds(6), Run{Failure: "does not heal"}), "ours": seconds(1)}},
 		},
 	}
+	r.Rows[0].Sides["reference"][1].Marks = []Mark{{Noticed, 5000 * ms}, {Demote, 5500 * ms}, {Promote, 6200 * ms}, {Address, 6900 * ms}, {FirstCommit, 7000 * ms}}
+	r.Rows[0].Sides["ours"][1].Marks = []Mark{{Noticed, 30 * ms}, {Demote, 300 * ms}, {Promote, 700 * ms}, {Address, 900 * ms}, {FirstCommit, 1000 * ms}}
+	return r
 }
 
 func TestPrint(t *testing.T) {
@@ -24,43 +35,62 @@ func TestPrint(t *testing.T) {
 	if err := sample().Print(&b); err != nil {
 		t.Fatal(err)
 	}
-	want := `runs 3, in turn; disk tmpfs; fencing delay 2s; token 1000 ms; PostgreSQL 15.1; Pacemaker 2.1.5; 2 processors
+	want := `runs 3, in turn; disk tmpfs; token 1000 ms; PostgreSQL 15.1; Pacemaker 2.1.5; 2 processors
+fencing delay of reference: priority-fencing-delay=2s
+fencing delay of ours: none
 
-The configurations differ in:
+The configurations of reference and ours differ in:
   reference  primitive pgsql: provider=heartbeat
   ours       primitive pgsql: provider=pgrex
 
-fault   agents     median  min     max     ratio  lost  no time
-first   reference  7.00 s  6.00 s  8.00 s         0     0 of 3
-        ours       1.00 s  0.50 s  2.00 s  7.0    0     0 of 3
-second  reference  -       6.00 s  -              0     2 of 3
-        ours       2.00 s  1.00 s  -       -      4     1 of 3
+fault   agents                       median    min     max     ratio  by floor  lost  no time
+first   reference                    7.00 s    6.00 s  8.00 s  -      17.5      0     0 of 3
+        ours                         1.00 s    0.50 s  2.00 s  7.0    2.5       0     0 of 3
+second  reference                    >90.00 s  6.00 s  -       -      -         0     2 of 3
+        ours                         2.00 s    1.00 s  -       >45.0  -         4     1 of 3
+third   reference                    -         6.00 s  -       -      -         0     1 of 2
+        ours                         1.00 s    1.00 s  1.00 s  -      -         0     0 of 1
+floor   an agent that does nothing   0.30 s    0.20 s  0.40 s  -      -         0     0 of 3
+        PostgreSQL's bare promotion  0.10 s    0.10 s  0.20 s  -      -         0     0 of 3
+        together                     0.40 s
+
+Runs without a time:
+  second, reference: no commit is acknowledged again
+  second, ours: data is wrong
+  third, reference: does not heal
 `
 	if b.String() != want {
 		t.Errorf("got\n%s\nwant\n%s", b.String(), want)
 	}
 }
 
-func TestWriteJSON(t *testing.T) {
+// What is written is read again as it was, but for the time of a run that has
+// none.
+func TestJSON(t *testing.T) {
 	var b strings.Builder
 	if err := sample().WriteJSON(&b); err != nil {
 		t.Fatal(err)
 	}
-	var got struct {
-		Conditions Conditions
-		Rows       []rowJSON
-	}
-	if err := json.Unmarshal([]byte(b.String()), &got); err != nil {
+	got, err := ReadJSON(strings.NewReader(b.String()))
+	if err != nil {
 		t.Fatal(err)
 	}
-	if got.Conditions != sample().Conditions || len(got.Rows) != 2 {
-		t.Fatalf("got %+v", got)
+	want := sample()
+	want.Rows[1].Sides["ours"][2].Time = 0
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got\n%+v\nwant\n%+v", got, want)
 	}
-	first, second := got.Rows[0], got.Rows[1]
-	if *first.Ratio != 7 || *first.Ours.Median != 1000 || *first.Reference.Max != 8000 {
-		t.Errorf("got %s", b.String())
+	for _, text := range []string{`"ratio": 7,`, `"median_ms": 7000,`, `"median_at_least_ms": 90000,`, `"after_ms": 5500`, `"ratio": null`} {
+		if !strings.Contains(b.String(), text) {
+			t.Errorf("no %s in %s", text, b.String())
+		}
 	}
-	if second.Ratio != nil || second.Reference.Median != nil || second.Ours.Times[2] != nil || second.Ours.Lost != 4 {
-		t.Errorf("a run without a time has one: %s", b.String())
+}
+
+func TestReadJSONBad(t *testing.T) {
+	for _, text := range []string{"", "[]", `{"rows": 3}`, `{"unknown": 1}`, `{"rows": [{"sides": {"ours": {"runs": [{"time_ms": "x"}]}}}]}`} {
+		if _, err := ReadJSON(strings.NewReader(text)); err == nil {
+			t.Errorf("%q: no error", text)
+		}
 	}
 }

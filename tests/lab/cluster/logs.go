@@ -10,16 +10,21 @@ import (
 	"pgrex/tests/lab/host"
 )
 
+// LogsDir is where logs are kept: $LAB_LOGS, or a directory among the temporary
+// ones.
+func LogsDir() string {
+	if base := os.Getenv("LAB_LOGS"); base != "" {
+		return base
+	}
+	return filepath.Join(os.TempDir(), "pgrex-lab-logs")
+}
+
 // KeepLogs copies the logs of all nodes, BMCs and the daemon to a new directory
 // and names it.
 func (c *Cluster) KeepLogs(label string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
-	base := os.Getenv("LAB_LOGS")
-	if base == "" {
-		base = filepath.Join(os.TempDir(), "pgrex-lab-logs")
-	}
-	dir := filepath.Join(base, fmt.Sprintf("%s-%s", time.Now().Format("20060102-150405"), label))
+	dir := filepath.Join(LogsDir(), fmt.Sprintf("%s-%s", time.Now().Format("20060102-150405"), label))
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", err
 	}

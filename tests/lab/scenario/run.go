@@ -28,9 +28,9 @@ type Run struct {
 
 	scenario Scenario
 	journals string
-	faulted  time.Time     // of the first fault
-	tail     *writer.Tail  // what may be lost, nil for nothing
-	back     time.Duration // see Result
+	faulted  time.Time                 // of the first fault
+	tail     *writer.Tail              // what may be lost, nil for nothing
+	times    map[Measure]time.Duration // see Result
 }
 
 // Target is an address as clients on the service LAN reach it.

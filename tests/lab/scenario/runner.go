@@ -52,6 +52,7 @@ type Runner struct {
 
 	lab    *cluster.Cluster
 	shape  shape
+	events bool // wanted in results
 	spent  spent
 	passed int
 	failed []string
@@ -79,9 +80,15 @@ type Result struct {
 	// Lost counts acknowledged commits that are gone and must not be, Tail those
 	// that asynchronous replication may lose.
 	Lost, Tail int
-	// Back is how long it took until a failover was possible again, for trials
-	// that look at it; 0 if it did not become so.
-	Back time.Duration
+	// Times are what else was measured, for trials that measure it.
+	Times map[Measure]time.Duration
+	// Vain is how long commits had been missing when the wait for them was given
+	// up, 0 if that was not why it failed.
+	Vain time.Duration
+	// Events are the steps of a trial that went well, since Fault, and FirstCommit
+	// the commit that ended its longest gap.
+	Events             []cluster.Event
+	Fault, FirstCommit time.Time
 	// Logs is where the logs are, after a failure.
 	Logs string
 }
@@ -248,7 +255,7 @@ func (r *Runner) fit(ctx context.Context, s Scenario, log func(string, ...any)) 
 }
 
 func (r *Runner) play(ctx context.Context, s Scenario, log func(string, ...any), res *Result) error {
-	run := &Run{Cluster: r.lab, Log: log, scenario: s}
+	run := &Run{Cluster: r.lab, Log: log, scenario: s, times: map[Measure]time.Duration{}}
 	var err error
 	if run.journals, err = os.MkdirTemp("", "pgrex-journal-"); err != nil {
 		return err
@@ -263,7 +270,7 @@ func (r *Runner) play(ctx context.Context, s Scenario, log func(string, ...any),
 	}
 	if !s.Quiet {
 		run.W, err = writer.Start(ctx, writer.Config{Target: vip, First: writer.Numbers(time.Now()),
-			Log: filepath.Join(run.journals, "writer")})
+			EachAnew: s.NewSessions, Log: filepath.Join(run.journals, "writer")})
 		if err != nil {
 			return err
 		}
@@ -277,15 +284,28 @@ func (r *Runner) play(ctx context.Context, s Scenario, log func(string, ...any),
 	defer cancel()
 	if err := s.Play(playCtx, run); err != nil {
 		if run.W != nil {
+			res.Vain = run.vain()
 			_ = run.check(ctx, "after the failure", res)
 		}
 		return err
 	}
-	res.Back = run.back
+	res.Times = run.times
 	if s.Sick {
 		return nil
 	}
 	return r.after(ctx, run, begin, res)
+}
+
+// vain is how long commits have been missing since the fault, 0 if they are not.
+func (r *Run) vain() time.Duration {
+	now := time.Now()
+	if r.faulted.IsZero() {
+		return 0
+	}
+	if g := r.W.History().LongestGap(r.faulted, now); g.To.Equal(now) {
+		return g.Length()
+	}
+	return 0
 }
 
 // prepare makes the table, when the address has just come up.
@@ -348,7 +368,13 @@ func (r *Runner) after(ctx context.Context, run *Run, begin time.Time, res *Resu
 		return err
 	}
 	g := run.W.History().LongestGap(run.faulted, healed)
-	res.Gap = g.Length()
+	res.Gap, res.Fault, res.FirstCommit = g.Length(), run.faulted, g.To
+	if r.events {
+		var err error
+		if res.Events, err = run.Events(run.faulted); err != nil {
+			return err
+		}
+	}
 	run.Log("longest gap %.3fs from %s", g.Length().Seconds(), g.From.Format("15:04:05.000"))
 	if m := run.scenario.MaxGap; m > 0 && res.Gap > m {
 		return fmt.Errorf("no commit for %.3fs, at most %v is allowed", res.Gap.Seconds(), m)

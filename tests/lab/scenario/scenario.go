@@ -38,6 +38,8 @@ type Scenario struct {
 	// MaxGap is the longest allowed time without an acknowledged commit, 0
 	// for no limit.
 	MaxGap time.Duration
+	// NewSessions has the writer open a session for each row.
+	NewSessions bool
 	// Quiet says that no writer runs: the scenario has its own.
 	Quiet bool
 	// Spoils says that it leaves a cluster that is of no use to another

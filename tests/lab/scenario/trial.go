@@ -9,51 +9,113 @@ import (
 	"pgrex/tests/lab/cluster"
 	"pgrex/tests/lab/fault"
 	"pgrex/tests/lab/network"
+	"pgrex/tests/lab/writer"
 )
 
 // Trial is a scenario that is played to be measured, with our agents and with
 // the reference: it asks for nothing that only one of them promises.
 type Trial struct {
 	Scenario
-	// Stall and Back say which figures of the Result are of interest.
-	Stall, Back bool
+	// Measures are the figures of the Result that are of interest.
+	Measures []Measure
+	// Tunable says that the intervals and waits that can be set matter for it.
+	Tunable bool
+	// Floor says that a failover cannot be quicker than the floor of the bench.
+	Floor bool
+	// Reference and Ours are the seconds it takes with either agents, healing
+	// included, about, for the person who waits.
+	Reference, Ours int
+}
+
+// Measure is a time that a trial measures.
+type Measure string
+
+// The measures.
+const (
+	// Gap is the longest time without an acknowledged commit.
+	Gap Measure = "gap"
+	// Served is the time from the order to start until a commit is acknowledged.
+	Served Measure = "first commit"
+	// Redundant is the time from the order or the fault until a failover is
+	// possible again.
+	Redundant Measure = "redundancy restored"
+)
+
+// Time is one of a result's times, 0 if there is none.
+func (res Result) Time(m Measure) time.Duration {
+	if m == Gap {
+		return res.Gap
+	}
+	return res.Times[m]
+}
+
+// Row names the row of the table that holds a measure.
+func (t Trial) Row(m Measure) string {
+	if m == t.Measures[0] {
+		return t.Name
+	}
+	return t.Name + ", " + string(m)
+}
+
+// Waited is how long a measure is waited for, when service is there and the wait
+// for the measure is in vain.
+func (t Trial) Waited(m Measure) time.Duration {
+	if m == Redundant && t.Measures[0] == Gap {
+		return backLimit
+	}
+	return trialLimit
 }
 
 // trialLimit bounds the wait for service, and backLimit that for the old
 // primary after a switchover, which may not come at all.
 const (
-	trialLimit = 3 * time.Minute
+	trialLimit = 90 * time.Second
 	backLimit  = 20 * time.Second
 )
 
-// Trials lists all trials in the order they are played.
+// Trials lists all trials in the order they are played. The server that hangs is
+// last: the reference does not bear it, and its lab is of no use afterwards.
 func Trials() []Trial {
-	trial := func(name, text string, play func(context.Context, *Run) error) Trial {
-		return Trial{Scenario: Scenario{Name: name, Text: text, Play: play}, Stall: true}
+	trial := func(name, text string, reference, ours int, play func(context.Context, *Run) error) Trial {
+		return Trial{Scenario: Scenario{Name: name, Text: text, Play: play}, Measures: []Measure{Gap}, Reference: reference, Ours: ours}
 	}
-	switchover := trial("switchover", "the primary is moved to the other node", plannedSwitchover)
-	switchover.Back = true
-	back := trial("standby-back", "a standby that was put away comes back, until it may be promoted", standbyBack)
-	back.Stall, back.Back = false, true
+	tunable := func(t Trial) Trial {
+		t.Tunable = true
+		return t
+	}
+	measuring := func(t Trial, m ...Measure) Trial {
+		t.Measures = m
+		return t
+	}
+	killed := tunable(trial("postmaster-killed", "SIGKILL to the primary's postmaster", 25, 8, postmasterKilled))
+	killed.Floor = true
+	postmasterHung := trial("postmaster-hung", "SIGSTOP to the primary's postmaster alone, as clients see it that open a session for each row", 150, 40,
+		primaryHung("postmaster", fault.Postmaster))
+	postmasterHung.NewSessions = true
 	return []Trial{
-		trial("postmaster-killed", "SIGKILL to the primary's postmaster", postmasterKilled),
-		trial("server-hung", "SIGSTOP to the primary's postmaster and all its processes", serverHung),
-		trial("primary-power-loss", "the primary's node loses its power", primaryPowerLoss),
-		trial("cut-interconnect", "cut i: the nodes lose sight of each other on the interconnect", func(ctx context.Context, r *Run) error {
-			return r.primarySurvives(ctx, false, network.Interconnect)
-		}),
-		trial("cut-all", "cut iv: the primary is cut off from everything, the BMCs too", func(ctx context.Context, r *Run) error {
-			return r.standbyWins(ctx, network.LANs()...)
-		}),
-		switchover,
-		trial("standby-killed", "SIGKILL to the standby's postmaster; its node lives", standbyLost(func(ctx context.Context, r *Run, s string) error {
+		killed,
+		tunable(measuring(trial("switchover", "the primary is moved to the other node", 40, 10, plannedSwitchover), Gap, Redundant)),
+		tunable(trial("standby-killed", "SIGKILL to the standby's postmaster; its node lives", 20, 10, standbyLost(func(ctx context.Context, r *Run, s string) error {
 			return r.Kill(ctx, s, "postmaster", fault.Postmaster)
-		})),
-		trial("standby-power-loss", "the standby's node loses its power", standbyPowerLoss),
-		trial("cut-replication", "the standby is cut off from the replication LAN", standbyLost(func(ctx context.Context, r *Run, s string) error {
+		}))),
+		trial("cut-replication", "the standby is cut off from the replication LAN", 45, 30, standbyLost(func(ctx context.Context, r *Run, s string) error {
 			return r.Must(fault.CutOff(ctx, r.Site, s, network.Replication))
 		})),
-		back,
+		tunable(measuring(trial("standby-back", "a standby that was put away comes back, until it may be promoted", 25, 15, standbyBack), Redundant)),
+		tunable(trial("primary-power-loss", "the primary's node loses its power", 40, 25, primaryPowerLoss)),
+		trial("standby-power-loss", "the standby's node loses its power", 30, 20, standbyPowerLoss),
+		trial("cut-interconnect", "cut i: the nodes lose sight of each other on the interconnect", 30, 20, func(ctx context.Context, r *Run) error {
+			return r.primarySurvives(ctx, false, network.Interconnect)
+		}),
+		trial("cut-interconnect-replication", "cut ii: and replication is cut too", 30, 20, func(ctx context.Context, r *Run) error {
+			return r.primarySurvives(ctx, false, network.Interconnect, network.Replication)
+		}),
+		trial("cut-all", "cut iv: the primary is cut off from everything, the BMCs too", 40, 25, func(ctx context.Context, r *Run) error {
+			return r.standbyWins(ctx, network.LANs()...)
+		}),
+		measuring(trial("cold-start", "both nodes are stopped, standby first, and started at once", 40, 20, bothStarted), Served, Redundant),
+		postmasterHung,
+		trial("server-hung", "SIGSTOP to the primary's postmaster and all its processes", 150, 60, primaryHung("PostgreSQL", fault.Postgres)),
 	}
 }
 
@@ -87,23 +149,26 @@ func ParseTrials(names string) ([]Trial, error) {
 // Drop.
 func (r *Runner) Measure(ctx context.Context, t Trial) Result {
 	t.OnDisk = r.Options.OnDisk
+	r.events = true
 	return r.one(ctx, t.Scenario)
 }
 
 // Drop takes the lab down, if there is one.
 func (r *Runner) Drop() { r.drop() }
 
-// serverHung stops all processes: with the postmaster alone, the sessions that
-// are open go on committing, and nothing is shown by them.
-func serverHung(ctx context.Context, r *Run) error {
-	was, err := r.before(ctx)
-	if err != nil {
-		return err
+// primaryHung stops processes of the primary's server: with the postmaster alone,
+// the sessions that are open go on committing.
+func primaryHung(what string, match fault.Pattern) func(context.Context, *Run) error {
+	return func(ctx context.Context, r *Run) error {
+		was, err := r.before(ctx)
+		if err != nil {
+			return err
+		}
+		if err := r.Must(fault.Signal(ctx, r.Site, was.primary, what, match, sigstop)); err != nil {
+			return err
+		}
+		return r.failover(ctx, was.standby, was.timeline, trialLimit)
 	}
-	if err := r.Must(fault.Signal(ctx, r.Site, was.primary, "PostgreSQL", fault.Postgres, sigstop)); err != nil {
-		return err
-	}
-	return r.failover(ctx, was.standby, was.timeline, trialLimit)
 }
 
 // standbyLost breaks the standby while its node lives, and waits until commits go
@@ -134,6 +199,17 @@ func (r *Run) waitNoSync(ctx context.Context, standby string) error {
 	})
 }
 
+// redundant measures how long it takes from a moment until a node may be promoted,
+// if it comes to that within a limit.
+func (r *Run) redundant(ctx context.Context, node string, since time.Time, within time.Duration) error {
+	if err := r.WaitSync(ctx, node, within); err != nil {
+		r.Log("%s does not come back by itself: %v", node, err)
+		return ctx.Err()
+	}
+	r.times[Redundant] = time.Since(since)
+	return nil
+}
+
 // plannedSwitchover does what "pcs resource move" does, without the seconds of
 // processor time that pcs takes from what is measured.
 func plannedSwitchover(ctx context.Context, r *Run) error {
@@ -153,12 +229,7 @@ func plannedSwitchover(ctx context.Context, r *Run) error {
 	if _, err := r.Cluster.Must(ctx, was.standby, append(move, "--clear")...); err != nil {
 		return err
 	}
-	if err := r.WaitSync(ctx, was.primary, backLimit); err != nil {
-		r.Log("the old primary does not come back by itself: %v", err)
-		return ctx.Err()
-	}
-	r.back = time.Since(begin)
-	return nil
+	return r.redundant(ctx, was.primary, begin, backLimit)
 }
 
 // standbyBack puts the standby's node away and takes it in again.
@@ -185,9 +256,47 @@ func standbyBack(ctx context.Context, r *Run) error {
 	if _, err := r.Cluster.Must(ctx, p, append(away, "--delete")...); err != nil {
 		return err
 	}
-	if err := r.WaitSync(ctx, s, trialLimit); err != nil {
+	if err := r.redundant(ctx, s, begin, trialLimit); err != nil {
 		return err
 	}
-	r.back = time.Since(begin)
 	return r.stillPrimary(ctx, p)
+}
+
+// bothStarted stops both nodes in order and starts them at once.
+func bothStarted(ctx context.Context, r *Run) error {
+	p, s, err := r.Pair(ctx)
+	if err != nil {
+		return err
+	}
+	if err := r.stopAll(ctx, s, p); err != nil {
+		return err
+	}
+	begin := time.Now()
+	for _, n := range []string{p, s} {
+		if err := r.StartNode(ctx, n); err != nil {
+			return err
+		}
+	}
+	if err := r.W.WaitAcknowledgedBy(ctx, begin, trialLimit); err != nil {
+		return fmt.Errorf("no commit is acknowledged after the start: %w", err)
+	}
+	r.times[Served] = firstAfter(r.W.History(), begin).Sub(begin)
+	if err := r.Wait(ctx, "health", trialLimit, func(v cluster.View) bool { return v.Healthy(r.NodeNames()) }); err != nil {
+		r.Log("not healthy by itself: %v", err)
+		return ctx.Err()
+	}
+	r.times[Redundant] = time.Since(begin)
+	return r.stillPrimary(ctx, p)
+}
+
+// firstAfter is when the first row was acknowledged that was asked for after a
+// moment; the zero time if none was.
+func firstAfter(h *writer.History, t time.Time) time.Time {
+	var first time.Time
+	for _, row := range h.Rows {
+		if row.Outcome == writer.Acknowledged && row.Begin.After(t) && (first.IsZero() || row.End.Before(first)) {
+			first = row.End
+		}
+	}
+	return first
 }

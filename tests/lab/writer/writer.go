@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -30,6 +31,9 @@ type Target struct {
 	Port uint16
 	// User, Password and Database are the client's.
 	User, Password, Database string
+	// Uncancelled lets the server go on with a statement whose answer the client
+	// does not wait for. A cancelled commit is seen by others before it is safe.
+	Uncancelled bool
 }
 
 const (
@@ -56,6 +60,10 @@ func (t Target) Connect(ctx context.Context, notice func(*pgconn.Notice)) (*pgx.
 	}
 	cfg.DefaultQueryExecMode = pgx.QueryExecModeExec
 	cfg.DialFunc = t.dial
+	if t.Uncancelled {
+		// The request to cancel goes over a connection of its own.
+		cfg.DialFunc = once(t.dial)
+	}
 	cfg.LookupFunc = func(_ context.Context, host string) ([]string, error) { return []string{host}, nil }
 	if notice != nil {
 		cfg.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) { notice(n) }
@@ -63,6 +71,17 @@ func (t Target) Connect(ctx context.Context, notice func(*pgconn.Notice)) (*pgx.
 	ctx, cancel := context.WithTimeout(ctx, loginTimeout)
 	defer cancel()
 	return pgx.ConnectConfig(ctx, cfg)
+}
+
+// once lets one connection through.
+func once(dial pgconn.DialFunc) pgconn.DialFunc {
+	var used atomic.Bool
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		if used.Swap(true) {
+			return nil, errors.New("no second connection: nothing is cancelled")
+		}
+		return dial(ctx, network, addr)
+	}
 }
 
 func (t Target) dial(ctx context.Context, network, addr string) (net.Conn, error) {
@@ -89,6 +108,9 @@ type Config struct {
 	// Patience is how long a client waits for an answer before it gives the
 	// row up as unknown and connects anew, 0 for 1 s.
 	Patience time.Duration
+	// EachAnew opens a session for each row: a server whose postmaster hangs goes
+	// on serving the sessions that are open.
+	EachAnew bool
 	// Log is the path of the journal. It must not exist.
 	Log string
 	// First numbers the rows from here, so that several writers on one table
@@ -201,7 +223,7 @@ func (w *Writer) session(ctx context.Context, c *pgx.Conn, next int64, warned *b
 		_, err := c.Exec(op, "insert into ledger (id) values ($1)", id)
 		cancel()
 		end := time.Now()
-		outcome := outcomeOf(err, *warned)
+		outcome := OutcomeOf(err, *warned)
 		if e := w.journal.outcome(id, outcome, begin, end, err); e != nil {
 			return next, e
 		}
@@ -211,14 +233,15 @@ func (w *Writer) session(ctx context.Context, c *pgx.Conn, next int64, warned *b
 		if outcome != Acknowledged {
 			w.count(errors.New("commit acknowledged with a warning"))
 		}
-		if err := life.Pause(ctx, w.cfg.Pause); err != nil {
+		if err := life.Pause(ctx, w.cfg.Pause); err != nil || w.cfg.EachAnew {
 			return next, err
 		}
 	}
 }
 
-// outcomeOf says what a client may believe about its row.
-func outcomeOf(err error, warned bool) Outcome {
+// OutcomeOf says what a client may believe about a statement that wrote: it ended
+// with err, and warned says that the server had something to say about it.
+func OutcomeOf(err error, warned bool) Outcome {
 	if err == nil {
 		if warned {
 			// The server gave up waiting for the standby and said so.
