@@ -70,6 +70,9 @@ type Cmd struct {
 	// Discard sends both outputs to /dev/null: for a program that leaves a
 	// daemon behind, which would otherwise get SIGPIPE once Run has ended.
 	Discard bool
+	// Follow is given what the program writes to its standard error as it comes,
+	// from one goroutine that Run waits for: the progress of one that takes long.
+	Follow func([]byte)
 	// Secrets are replaced by *** in errors and in Result.Stderr.
 	Secrets []string
 	// Umask is the program's file mode creation mask. 0 means 077 if there

@@ -62,6 +62,7 @@ func newStdio(cmd Cmd) (_ *stdio, err error) {
 	if s.err, s.childErr, err = newSink(limit); err != nil {
 		return nil, err
 	}
+	s.err.follow = cmd.Follow
 	return s, nil
 }
 
@@ -125,6 +126,8 @@ type sink struct {
 	done  chan struct{} // closed when read has ended
 	buf   []byte
 	more  bool
+	// follow, if not nil, sees all that comes.
+	follow func([]byte)
 }
 
 func newSink(limit int) (*sink, *os.File, error) {
@@ -136,6 +139,9 @@ func newSink(limit int) (*sink, *os.File, error) {
 }
 
 func (k *sink) keep(p []byte) {
+	if k.follow != nil && len(p) > 0 {
+		k.follow(p)
+	}
 	if room := k.limit - len(k.buf); len(p) > room {
 		p, k.more = p[:room], true
 	}
