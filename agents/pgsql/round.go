@@ -368,8 +368,13 @@ func (a *agent) prove(ctx context.Context, conn *pg.Conn, r *round, node string)
 	if err != nil {
 		return err
 	}
-	if err := conn.WaitFlushed(ctx, node, lsn); err != nil {
-		return err
+	// Of the others too: a walsender that still goes by the names before would
+	// release, on its own standby's word alone, commits that wait for node. One that
+	// has sent WAL written since, and taken the answer, has read the names in between.
+	for _, n := range r.names {
+		if err := conn.WaitFlushed(ctx, n, lsn); err != nil {
+			return err
+		}
 	}
 	a.log.Info("commits are proven to wait", "node", node, "by", string(how), "flushed", lsn.String())
 	return nil
