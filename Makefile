@@ -24,7 +24,7 @@ FENCES := ipmi azure
 BEGAN := $(shell date +%s)
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build agents test test-full unit race contract bench bench-fence bench-ip lab demo lint metadata install packages clean
+.PHONY: help deps build agents test test-full unit race contract bench bench-fence bench-ip lab chaos demo lint metadata install packages clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -68,6 +68,9 @@ bench-ip: build ## a virtual IP by our agent beside IPaddr2: take-over, time and
 
 lab: build ## the scenarios on a real cluster of this machine's namespaces (root)
 	bin/lab suite --began=$(BEGAN)
+
+chaos: deps build ## faults chosen by a seed on a real cluster, with checks (root): SEED=7 DURATION=10m CHAOS="--nodes=3 --disk=loop"
+	bin/lab chaos --seed $(or $(SEED),1) --duration $(or $(DURATION),3m) $(CHAOS)
 
 demo: deps build ## watch a failover: a pair comes up, its primary is killed, the timeline is shown; PROFILE=azure: in the lab's Azure (root)
 	bin/lab demo $(if $(PROFILE),--profile=$(PROFILE))

@@ -34,6 +34,7 @@ Pacemaker and PostgreSQL, four LANs and a BMC that speaks IPMI. Needs root.
    lab run -v postmaster-killed    play one; --keep leaves it for you to look at
    lab suite                       play those of make test
    lab bench                       measure faults, ours beside the reference
+   lab chaos --seed 7 -v           faults by a seed, with checks; --print 20 shows them
 
 On a node: Pacemaker's log with milliseconds is /var/log/pacemaker/pacemaker.log (the
 agents' lines are in it too), PostgreSQL's is /var/log/postgresql/postgresql.log, data is
@@ -81,6 +82,7 @@ func application() *cli.App {
 			listCommand(),
 			costCommand(),
 			benchCommand(),
+			chaosCommand(),
 		}, hiddenCommands()...),
 	}
 }

@@ -1,0 +1,160 @@
+package chaos
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"pgrex/lib/life"
+	"pgrex/tests/lab/bmc"
+	"pgrex/tests/lab/cluster"
+	"pgrex/tests/lab/fault"
+	"pgrex/tests/lab/network"
+	"pgrex/tests/lab/scenario"
+)
+
+const (
+	// aloneLimit is how long a cluster may take to be healthy again by itself once
+	// nothing is broken any more, operatorLimit after an operator has helped.
+	aloneLimit    = 100 * time.Second
+	operatorLimit = 3 * time.Minute
+	// refusalStays is how long a start that was refused must be the last word.
+	refusalStays = 5 * time.Second
+)
+
+// repair takes back all that the lab itself has broken, like an electrician: it
+// gives no order to the cluster.
+func (r *Run) repair(ctx context.Context) error {
+	if err := r.C.HealAll(ctx); err != nil {
+		return err
+	}
+	st, err := r.C.Room(ctx)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	if r.C.Azure {
+		errs = append(errs, r.C.Cloud().ClearFaults(ctx))
+	}
+	for _, n := range st.Nodes {
+		if n.Frozen {
+			errs = append(errs, r.C.Freeze(ctx, n.Name, false))
+		}
+		if !r.C.Azure {
+			errs = append(errs, r.C.BMC(ctx, n.Name, true), r.C.Site.Heal(ctx, bmc.MachineOf(n.Name), network.Management))
+		}
+		if !n.On() {
+			errs = append(errs, r.C.Power(ctx, n.Name, true))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// healthy says whether a view is of a cluster that can lose any node.
+func (r *Run) healthy(v cluster.View) bool {
+	if !v.Healthy(r.C.NodeNames()) {
+		return false
+	}
+	for _, n := range r.C.NodeNames() {
+		// For a second after a node died the cluster still believes in it.
+		if ps, err := fault.Find(r.C.Site, n, fault.Postmaster); err != nil || len(ps) != 1 {
+			return false
+		}
+	}
+	return true
+}
+
+// converge waits until the cluster is healthy, by itself or by the documented acts
+// of an operator, which it names.
+func (r *Run) converge(ctx context.Context) (acts []string, err error) {
+	begin := time.Now()
+	var refused time.Time
+	waiting, cancel := context.WithTimeout(ctx, aloneLimit)
+	defer cancel()
+	why := "it did not become healthy"
+	for {
+		v, err := r.C.View(waiting)
+		if err == nil && r.healthy(v) {
+			return nil, nil
+		}
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		if waiting.Err() != nil {
+			break
+		}
+		if text := r.refusal(v); err == nil && text != "" {
+			if refused.IsZero() {
+				refused = time.Now()
+			}
+			if time.Since(refused) > refusalStays {
+				why = text
+				break
+			}
+		} else {
+			refused = time.Time{}
+		}
+		if err := r.startStopped(waiting, time.Since(begin)); err != nil {
+			r.Log("cannot start a cluster: %v", err)
+		}
+		_ = life.Pause(waiting, 200*time.Millisecond)
+	}
+	r.Log("an operator helps after %.0fs: %s", time.Since(begin).Seconds(), why)
+	helper := &scenario.Run{Cluster: r.C, Log: func(format string, args ...any) {
+		text := fmt.Sprintf(format, args...)
+		r.Log("operator: %s", text)
+		switch {
+		case strings.HasPrefix(text, "copying the standby"):
+			acts = append(acts, "rebuild the standby")
+		case strings.HasPrefix(text, "starting the cluster"):
+			acts = append(acts, "pcs cluster start")
+		}
+	}}
+	acts = append(acts, "pcs resource cleanup")
+	if err := helper.Heal(ctx, operatorLimit); err != nil {
+		return acts, err
+	}
+	return acts, nil
+}
+
+// refusal is a start that was refused for good: the reason asks for a rebuild.
+func (r *Run) refusal(v cluster.View) string {
+	for _, n := range r.C.NodeNames() {
+		for _, f := range v.Failures {
+			if strings.HasPrefix(f, "pgsql_start_0 on "+n+":") && strings.Contains(f, "rebuild") && v.Primary() != "" && !running(v, n) {
+				return f
+			}
+		}
+	}
+	return ""
+}
+
+// startStopped starts the cluster on nodes that are on and have had none for long:
+// an operator's act, which is named.
+func (r *Run) startStopped(ctx context.Context, since time.Duration) error {
+	if since < 20*time.Second {
+		return nil
+	}
+	for _, n := range r.C.NodeNames() {
+		m, err := r.C.Site.Node(ctx, n)
+		if err != nil || !m.On() {
+			continue
+		}
+		ps, err := fault.Find(r.C.Site, n, func(p fault.Process) bool {
+			return fault.Daemon("pacemakerd")(p) || fault.Daemon("corosync")(p)
+		})
+		if err != nil {
+			return err
+		}
+		if len(ps) == 0 {
+			r.Log("operator: pcs cluster start on %s", n)
+			r.started++
+			if err := r.C.StartNode(ctx, n); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

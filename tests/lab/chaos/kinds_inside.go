@@ -1,0 +1,134 @@
+package chaos
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"pgrex/lib/life"
+	"pgrex/tests/lab/cluster"
+	"pgrex/tests/lab/fault"
+	"pgrex/tests/lab/network"
+	"pgrex/tests/lab/writer"
+)
+
+// insideKinds break what is inside of a node that runs: its disk, its server's
+// connections, what the cluster remembers of it.
+func insideKinds() []Kind {
+	onDisk := func(s Shape) bool { return s.OnDisk }
+	return []Kind{
+		{Name: "disk-full", Group: "disk", Roles: everybody(), Longest: 15 * time.Second, Needs: onDisk,
+			Inject: diskFull, Heal: inNode("rm -f /dbfp/chaos-full")},
+		{Name: "disk-dead", Group: "disk", Roles: everybody(), Longest: 15 * time.Second, Needs: onDisk,
+			Inject: diskDead, Heal: diskReplaced},
+		{Name: "connections", Group: "load", Roles: onPrimary(),
+			Args: func(rng *rand.Rand) string { return fmt.Sprintf("%dms", 1000+rng.IntN(8000)) }, Inject: exhaust},
+		{Name: "attribute-deleted", Group: "memory", Roles: everybody(),
+			Args:   oneOf("pgsql-status", "pgsql-data-status", "master-pgsql", "pgsql-record", "pgsql-master-baseline"),
+			Inject: attributeDeleted},
+		{Name: "attribute-edited", Group: "memory", Roles: everybody(),
+			Args: oneOf("master-pgsql 1000", "master-pgsql 100", "master-pgsql -INFINITY", "pgsql-status HS:sync", "pgsql-status rubbish",
+				"pgsql-data-status LATEST", "pgsql-data-status DISCONNECT", "pgsql-record rubbish"),
+			Inject: attributeEdited},
+	}
+}
+
+// diskFull takes all room that a user has on the file system of data and WAL.
+func diskFull(ctx context.Context, t Target) (fault.Evidence, error) {
+	out, err := t.sh(ctx, `fallocate -l $(($(df --output=avail -B1 /dbfp | tail -1))) /dbfp/chaos-full; df --output=avail -B1 /dbfp | tail -1`)
+	return t.evidence("bytes left: " + strings.TrimSpace(out)), err
+}
+
+// diskDead shuts the file system down, as a device does that is gone: reads of
+// what is not in memory and all writes fail. Nothing revives it but a new mount.
+func diskDead(ctx context.Context, t Target) (fault.Evidence, error) {
+	const noLogFlush = 2
+	out, err := t.sh(ctx, fmt.Sprintf(`perl -e 'open(F,"<","/disk") or die $!; ioctl(F, 0x8004587d, pack("L", %d)) or die $!'
+touch /disk/chaos-probe 2>&1 && echo written; true`, noLogFlush))
+	if err == nil && !strings.Contains(out, "error") {
+		err = fmt.Errorf("its disk still takes writes: %q", out)
+	}
+	return t.evidence(strings.TrimSpace(out)), err
+}
+
+// diskReplaced does what an operator does with such a node, if nobody has fenced
+// it yet: the power goes off and on.
+func diskReplaced(ctx context.Context, t Target) error {
+	n, err := t.Site.Node(ctx, t.Node)
+	if err != nil || !n.On() || n.Frozen {
+		return err
+	}
+	short, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	if _, err := t.Must(short, t.Node, "touch", "/disk/chaos-probe"); err == nil {
+		return nil
+	}
+	t.Log("the power of %s goes off and on, for its disk", t.Node)
+	return errors.Join(t.Power(ctx, t.Node, false), t.Power(ctx, t.Node, true))
+}
+
+// exhaust takes all connections that an ordinary user may have.
+func exhaust(ctx context.Context, t Target) (fault.Evidence, error) {
+	hold, err := time.ParseDuration(t.Args)
+	if err != nil {
+		return fault.Evidence{}, err
+	}
+	to := appTarget(t.Cluster, network.Address(network.Service, 1+slices.Index(t.NodeNames(), t.Node)))
+	var all []*pgx.Conn
+	defer func() {
+		for _, c := range all {
+			_ = c.Close(context.WithoutCancel(ctx))
+		}
+	}()
+	end := time.Now().Add(hold)
+	refused := 0
+	for time.Now().Before(end) {
+		c, err := to.Connect(ctx, nil)
+		if err == nil {
+			all = append(all, c)
+			continue
+		}
+		if strings.Contains(err.Error(), "53300") || strings.Contains(err.Error(), "too many") {
+			refused++
+		}
+		if err := life.Pause(ctx, 50*time.Millisecond); err != nil {
+			return fault.Evidence{}, err
+		}
+	}
+	if refused == 0 {
+		err = fmt.Errorf("%d connections and none refused", len(all))
+	}
+	return t.evidence(fmt.Sprintf("%d connections held, %d refused", len(all), refused)), err
+}
+
+// appTarget is the database as clients on the service LAN reach it.
+func appTarget(c *cluster.Cluster, address string) writer.Target {
+	return writer.Target{Netns: c.ClientNetns, Host: address,
+		User: cluster.AppUser, Password: cluster.AppPassword, Database: cluster.AppDB}
+}
+
+// lifetime is how long the cluster keeps an attribute: over its own restart, or not.
+func lifetime(name string) string {
+	switch name {
+	case "pgsql-data-status", "pgsql-record":
+		return "forever"
+	}
+	return "reboot"
+}
+
+func attributeDeleted(ctx context.Context, t Target) (fault.Evidence, error) {
+	return t.evidence("the cluster has forgotten it"),
+		t.anywhere(ctx, "crm_attribute", "--node", t.Node, "--name", t.Args, "--lifetime", lifetime(t.Args), "--delete")
+}
+
+func attributeEdited(ctx context.Context, t Target) (fault.Evidence, error) {
+	name, value, _ := strings.Cut(t.Args, " ")
+	return t.evidence("the cluster believes it"),
+		t.anywhere(ctx, "crm_attribute", "--node", t.Node, "--name", name, "--lifetime", lifetime(name), "--update="+value)
+}

@@ -1,0 +1,114 @@
+package chaos
+
+import (
+	"reflect"
+	"strings"
+	"testing"
+)
+
+func plan(t *testing.T, seed uint64, shape Shape) Plan {
+	t.Helper()
+	kinds, err := Choose(shape, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Plan{Seed: seed, Shape: shape, Kinds: kinds}
+}
+
+func TestRoundIsOfItsSeed(t *testing.T) {
+	shape := Shape{Nodes: 3, OnDisk: true}
+	a, b := plan(t, 7, shape), plan(t, 7, shape)
+	// In another order: a round does not depend on those before it.
+	want := map[int]Round{}
+	for n := 40; n > 0; n-- {
+		want[n] = a.Round(n)
+	}
+	for n := range 40 {
+		if got := b.Round(n + 1); !reflect.DeepEqual(got, want[n+1]) {
+			t.Errorf("%v, then %v", want[n+1], got)
+		}
+	}
+	if reflect.DeepEqual(plan(t, 8, shape).Round(1), want[1]) && reflect.DeepEqual(plan(t, 8, shape).Round(2), want[2]) {
+		t.Error("another seed gives the same rounds")
+	}
+}
+
+// TestRoundsMeetAll shows that a pack of rounds begins with each kind once, and
+// that mixtures happen.
+func TestRoundsMeetAll(t *testing.T) {
+	for _, shape := range []Shape{{Nodes: 2}, {Nodes: 3, OnDisk: true}, {Nodes: 2, Azure: true}} {
+		p := plan(t, 1, shape)
+		first, mixed := map[string]int{}, 0
+		for n := range p.Kinds {
+			r := p.Round(n + 1)
+			first[r.Steps[0].Fault]++
+			if len(r.Steps) > 1 {
+				mixed++
+			}
+			for i, s := range r.Steps {
+				if s.On == Other && shape.Nodes == 2 {
+					t.Errorf("%v: there is no other node", r)
+				}
+				if i > 0 && s.At < r.Steps[i-1].At {
+					t.Errorf("%v: not in order", r)
+				}
+			}
+		}
+		if len(first) != len(p.Kinds) {
+			t.Errorf("%v: %d of %d kinds", shape, len(first), len(p.Kinds))
+		}
+		if mixed < len(p.Kinds)/4 || mixed > len(p.Kinds)*3/4 {
+			t.Errorf("%v: %d of %d rounds are mixtures", shape, mixed, len(p.Kinds))
+		}
+	}
+}
+
+func TestChoose(t *testing.T) {
+	names := func(shape Shape, choice string) string {
+		kinds, err := Choose(shape, choice)
+		if err != nil {
+			return err.Error()
+		}
+		var out []string
+		for _, k := range kinds {
+			out = append(out, k.Name)
+		}
+		return strings.Join(out, " ")
+	}
+	for _, c := range []struct {
+		shape        Shape
+		choice, want string
+	}{
+		{Shape{}, "power", "power-off power-all"},
+		{Shape{}, "freeze,cut", "cut freeze"},
+		{Shape{Azure: true}, "bmc", "no fault of that choice fits this cluster"},
+		{Shape{}, "nonsense", `no fault and no group of faults is called "nonsense"`},
+	} {
+		if got := names(c.shape, c.choice); got != c.want {
+			t.Errorf("%v %q: %q, want %q", c.shape, c.choice, got, c.want)
+		}
+	}
+	seen := map[string]bool{}
+	for _, k := range Kinds() {
+		if seen[k.Name] || len(k.Roles) == 0 || k.Inject == nil || k.Longest > 0 && k.Heal == nil {
+			t.Errorf("%s is listed twice or incomplete", k.Name)
+		}
+		seen[k.Name] = true
+	}
+}
+
+func TestParseRound(t *testing.T) {
+	r, err := ParseRound(1, "power-off@primary+1.5s; cut:replication both@standby/5s", Kinds())
+	if err != nil {
+		t.Fatal(err)
+	}
+	const want = "round 1: +0.00s cut replication both on standby for 5.00s; +1.50s power-off on primary"
+	if r.String() != want {
+		t.Errorf("%q, want %q", r, want)
+	}
+	for _, bad := range []string{"", "power-off", "power-off@king", "dance@primary", "power-off@primary/x", "power-off@primary+x"} {
+		if r, err := ParseRound(1, bad, Kinds()); err == nil {
+			t.Errorf("%q was taken for %v", bad, r)
+		}
+	}
+}
