@@ -88,6 +88,10 @@ func (a *agent) withoutNetwork(err error) error {
 		}
 	case "stop":
 		a.log.Info("nothing to stop: " + err.Error())
+		if err := a.herald.end(); err != nil {
+			a.log.Warn("the announcements in the background cannot be ended", "error", err)
+		}
+		a.state.forget()
 		return nil
 	case "monitor", "status":
 		return ocf.Status(ocf.NotRunning)

@@ -154,6 +154,23 @@ func (t task) run(ctx context.Context, n network, log *slog.Logger) error {
 	return nil
 }
 
+// announceSlack is what the announcements may take beside their pauses.
+const announceSlack = 10 * time.Second
+
+// bounded runs the task with an end: a process that nobody waits for must not live on because a socket hangs.
+func (t task) bounded(n network, log *slog.Logger) error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(t.count)*t.interval+announceSlack)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- t.run(ctx, n, log) }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err() // what does not hear the context ends with the process
+	}
+}
+
 // announceMain is the process in the background. It logs to the system log only: nobody reads its
 // output.
 func announceMain(args []string) int {
@@ -171,7 +188,7 @@ func announceMain(args []string) int {
 	n, err := netif.Open(t.namespace)
 	if err == nil {
 		defer func() { _ = n.Close() }()
-		err = t.run(context.Background(), n, log)
+		err = t.bounded(n, log)
 	}
 	if err != nil {
 		log.Warn("the address cannot be announced", "ip", t.ip, "error", err)

@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"pgrex/lib/cloud"
+	"pgrex/lib/netif"
 	"pgrex/lib/ocf"
 )
 
@@ -15,9 +17,14 @@ const cloudPatience = 10 * time.Second
 // provisioning tools of clouds add at boot whatever they believe belongs to the machine. A start of
 // ours that was confirmed in this boot leaves a note, and with it nobody is asked. Without it the cloud
 // is asked, once; what it says is not ours is taken off, also while it is still moving: no start of ours
-// has come to its end here. If the cloud cannot be asked the operating system's word stands: "cannot
-// tell" is not "not running".
-func (a *agent) probeCloud(ctx context.Context) error {
+// has come to its end here.
+//
+// If the cloud cannot be asked, it matters who put the address here. A start of ours that was killed may
+// have won it: "cannot tell" is not "not running". An address that no start of this boot has put here is
+// not our resource, whoever holds it: a boot ends what ran before it. Called running it would be active
+// twice as soon as another node has it, and Pacemaker would restart the healthy one. Off this machine it
+// harms nobody, wherever the cloud sends its packets.
+func (a *agent) probeCloud(ctx context.Context, holders []netif.Holding) error {
 	if a.state.confirmed() {
 		return nil
 	}
@@ -31,15 +38,27 @@ func (a *agent) probeCloud(ctx context.Context) error {
 			a.log.Warn(err.Error())
 		}
 		return nil
-	case h.Owner == cloud.Unknown:
-		a.log.Warn("it is not known whether the address belongs to this machine; it counts as running because an interface has it", "error", err)
+	case h.Owner == cloud.Unknown && a.ours(holders):
+		a.log.Warn("the cloud does not say whether the address belongs to this machine; it counts as running because a start of this boot has put it here", "error", err)
 		return nil
+	case h.Owner == cloud.Unknown:
+		a.log.Warn("the address was on this machine, no start since the boot has put it there, and the cloud does not say whose it is: it is taken off", "error", err)
+	default:
+		a.log.Warn("the address was on this machine, not put there by this agent, and the cloud says that it belongs to " + holderText(h))
 	}
-	a.log.Warn("the address was on this machine, not put there by this agent, and the cloud says that it belongs to " + holderText(h))
 	if err := a.remove(); err != nil {
 		return err
 	}
 	return ocf.Status(ocf.NotRunning)
+}
+
+// ours reports whether a start of ours has put the address here in this boot. The kernel's own mark tells
+// as well where there is one, for a note that could not be written: it does not outlive a boot either.
+func (a *agent) ours(holders []netif.Holding) bool {
+	if _, ok := a.state.age(placed); ok {
+		return true
+	}
+	return slices.ContainsFunc(holders, func(h netif.Holding) bool { return h.Proto == addressProto })
 }
 
 // checkCloud asks the cloud from time to time. Only a clear answer counts.
@@ -63,6 +82,7 @@ func (a *agent) checkCloud(ctx context.Context) error {
 		return nil
 	}
 	a.state.remove(held)
+	a.state.remove(placed)
 	return ocf.Errorf(ocf.NotRunning, "%s is on this machine, but in the cloud it belongs to %s", a.conf.ip, holderText(h))
 }
 

@@ -326,8 +326,8 @@ func TestCloudProbe(t *testing.T) {
 		{"put back at boot, another machine is getting it", cloud.Other, nil, ocf.NotRunning, "", false},
 		{"put back at boot, nobody has it", cloud.Nobody, nil, ocf.NotRunning, "", false},
 		{"put there by a former agent, ours", cloud.Mine, nil, ocf.OK, "eth0 192.0.2.10/24", true},
-		{"cannot be asked", cloud.Unknown, transient("unreachable"), ocf.OK, "eth0 192.0.2.10/24", false},
-		{"cannot be asked for want of a right", cloud.Unknown, &cloud.Error{Class: cloud.Permission, Err: errors.New("no")}, ocf.OK, "eth0 192.0.2.10/24", false},
+		{"put back at boot, the cloud cannot be asked", cloud.Unknown, transient("unreachable"), ocf.NotRunning, "", false},
+		{"put back at boot, no right to ask", cloud.Unknown, &cloud.Error{Class: cloud.Permission, Err: errors.New("no")}, ocf.NotRunning, "", false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			b := inCloud(t)
@@ -343,6 +343,46 @@ func TestCloudProbe(t *testing.T) {
 			}
 		})
 	}
+	t.Run("a start that was killed, the cloud cannot be asked", func(t *testing.T) {
+		b := inCloud(t)
+		kill(b)
+		b.cloud.holder = transient("unreachable")
+		b.want("probe", ocf.OK)
+		b.wantHas("eth0 192.0.2.10/32")
+		// What the kernel knows of the address stands in for a note that could not be written.
+		b.agent("probe").state.forget()
+		b.want("probe", ocf.OK)
+		// After a clear answer that it is another's, silence means nothing.
+		b.cloud.holder, b.cloud.owner = nil, cloud.Other
+		b.want("probe", ocf.NotRunning)
+		b.wantHas("")
+	})
+	t.Run("a start that was killed, another machine has it", func(t *testing.T) {
+		b := inCloud(t)
+		kill(b)
+		b.want("probe", ocf.NotRunning)
+		b.wantHas("")
+	})
+	t.Run("a start that was killed, and a boot", func(t *testing.T) {
+		b := inCloud(t)
+		kill(b)
+		b.clock = time.Minute // the clock began again
+		b.kernel.Addrs = slices.DeleteFunc(b.kernel.Addrs, func(a netif.Address) bool { return a.Proto == addressProto })
+		b.put(2, "192.0.2.10/24")
+		b.cloud.holder = transient("unreachable")
+		b.want("probe", ocf.NotRunning)
+		b.wantHas("")
+	})
+	t.Run("a start that failed leaves no note", func(t *testing.T) {
+		b := inCloud(t)
+		b.cloud.acquire = func(ctx context.Context, accepted func(context.Context) error) error {
+			return errors.Join(accepted(ctx), transient("failed"))
+		}
+		b.want("start", ocf.ErrGeneric)
+		if _, ok := b.agent("probe").state.age(placed); ok {
+			t.Error("there is one")
+		}
+	})
 	t.Run("no address, no question", func(t *testing.T) {
 		b := inCloud(t)
 		b.want("probe", ocf.NotRunning)
@@ -358,6 +398,26 @@ func TestCloudProbe(t *testing.T) {
 		b.want("probe", ocf.NotRunning)
 		b.wantHas("")
 	})
+}
+
+// kill ends a start after the address has come and before the cloud's proof.
+func kill(b *bench) {
+	b.t.Helper()
+	a := b.agent("start")
+	b.cloud.acquire = func(ctx context.Context, accepted func(context.Context) error) error {
+		if err := accepted(ctx); err != nil {
+			b.t.Error(err)
+		}
+		panic("killed")
+	}
+	defer func() {
+		if recover() != "killed" {
+			b.t.Error("the start came to an end")
+		}
+		b.cloud.acquire = nil
+		b.wantHas("eth0 192.0.2.10/32")
+	}()
+	_ = a.startCloud(b.t.Context())
 }
 
 func TestCloudPreflight(t *testing.T) {

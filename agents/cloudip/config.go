@@ -17,7 +17,8 @@ import (
 type config struct {
 	ip        netip.Addr // invalid if it cannot be read
 	nic       string
-	bits      int // -1: to be found
+	mask      string // as it was given
+	bits      int    // -1: to be found
 	broadcast string
 	label     string // the part behind the colon
 	namespace string
@@ -59,6 +60,7 @@ func newConfig(c *ocf.Call) config {
 		// The name that older configurations have for it; no meta-data ever declared it.
 		mask = c.Getenv("OCF_RESKEY_netmask")
 	}
+	conf.mask = mask
 	if mask != "" {
 		if n, err := parseMask(mask); err == nil {
 			conf.bits = n
@@ -98,6 +100,9 @@ const maxLabel = 15
 // check finds what the declaration of the parameters cannot: rules between parameters. The answers
 // are ErrConfigured, which stops the resource everywhere until someone mends the configuration.
 func (c config) check(call *ocf.Call) error {
+	if c.ip.Is6() && strings.Contains(c.mask, ".") {
+		return bad("cidr_netmask=%s: is a netmask of IPv4, and %s is an IPv6 address: give the length of its prefix, such as 64", c.mask, c.ip)
+	}
 	if c.bits > c.ip.BitLen() {
 		return bad("cidr_netmask=%d: %s has %d bits", c.bits, c.ip, c.ip.BitLen())
 	}

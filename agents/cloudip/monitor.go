@@ -30,7 +30,7 @@ func (a *agent) monitor(ctx context.Context) error {
 		return a.absent(links)
 	}
 	if a.kind != nil && a.call.Probe {
-		if err := a.probeCloud(ctx); err != nil {
+		if err := a.probeCloud(ctx, holders); err != nil {
 			return err
 		}
 	}

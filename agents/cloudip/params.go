@@ -287,8 +287,10 @@ func parseIP(s string) (netip.Addr, error) {
 // parseMask reads a prefix length, or an IPv4 netmask in dotted form.
 func parseMask(s string) (int, error) {
 	s = strings.TrimSpace(s)
-	if n, err := strconv.Atoi(s); err == nil && n >= 0 && n <= 128 && !strings.HasPrefix(s, "+") {
+	if n, err := strconv.Atoi(s); err == nil && n > 0 && n <= 128 && !strings.HasPrefix(s, "+") {
 		return n, nil
+	} else if err == nil && n == 0 {
+		return 0, errWholeWorld
 	}
 	bad := errors.New("is not a prefix length such as 24")
 	ip, err := netip.ParseAddr(s)
@@ -297,6 +299,9 @@ func parseMask(s string) (int, error) {
 	}
 	b := ip.As4()
 	mask := uint32(b[0])<<24 | uint32(b[1])<<16 | uint32(b[2])<<8 | uint32(b[3])
+	if mask == 0 {
+		return 0, errWholeWorld
+	}
 	for n := range 33 {
 		if mask == ^uint32(0)<<(32-n) {
 			return n, nil
@@ -304,6 +309,9 @@ func parseMask(s string) (int, error) {
 	}
 	return 0, bad
 }
+
+// errWholeWorld refuses what would be a route to everywhere over the link.
+var errWholeWorld = errors.New("would make every address a neighbour on the link: give the length of the subnet's prefix, such as 24")
 
 func checkBroadcast(s string) error {
 	s = strings.TrimSpace(s)

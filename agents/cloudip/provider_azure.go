@@ -56,6 +56,7 @@ func buildAzure(_ context.Context, c *ocf.Call) (cloud.Provider, error) {
 				return nil, unproven("password_file", err)
 			}
 			who.Secret = strings.TrimRight(secret, "\r\n")
+			c.Hide(who.Secret)
 		}
 		if who.CertificateFile != "" {
 			if err := private(who.CertificateFile); err != nil {
@@ -67,7 +68,7 @@ func buildAzure(_ context.Context, c *ocf.Call) (cloud.Provider, error) {
 	return azure.New(azure.Options{
 		Azure: lib.Options{
 			Program: "pgrex-cloudip", Cloud: strings.ToLower(p.String("cloud")), MetadataEndpoint: p.String("metadata_endpoint"),
-			Identity: who, RequestTimeout: p.Duration("request_timeout"), Log: c.Log,
+			Identity: who, RequestTimeout: p.Duration("request_timeout"), Log: c.Log, Hide: c.Hide,
 			// The metadata service answers to the primary address only, and the virtual one may leave.
 			Wire: lib.Wire{Avoid: []netip.Addr{conf.ip}},
 		},

@@ -45,7 +45,25 @@ func (a *agent) undo(err error) error {
 	if rerr := errors.Join(a.herald.end(), a.remove()); rerr != nil {
 		return fmt.Errorf("%w; and the address may still be here: %w", err, rerr)
 	}
+	a.state.forget()
 	return err
+}
+
+// noPlace is the error of a configuration that finds no interface. One that is named and not there is, where
+// a cluster asks, a matter of this node: ErrConfigured would stop the address on the others too. A person
+// and validate-all hear what IPaddr2 answers.
+func (a *agent) noPlace(err error) error {
+	code := ocf.ErrConfigured
+	switch {
+	case errors.Is(err, netif.ErrNeedsLink):
+	case errors.Is(err, netif.ErrNoLink) && a.conf.nic != "":
+		if a.call.InCluster && a.call.Action == "start" {
+			code = ocf.ErrInstalled
+		}
+	default:
+		return osError(err, "no place for %s", a.conf.where())
+	}
+	return ocf.Errorf(code, "no place for %s: %w", a.conf.where(), err)
 }
 
 // osError gives an error of the operating system its exit code.
@@ -54,8 +72,6 @@ func osError(err error, format string, args ...any) error {
 	switch {
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES), errors.Is(err, fs.ErrPermission):
 		code = ocf.ErrPerm
-	case errors.Is(err, netif.ErrNoLink), errors.Is(err, netif.ErrNeedsLink):
-		code = ocf.ErrConfigured
 	}
 	return ocf.Errorf(code, format+": %w", append(args, err)...)
 }
@@ -64,7 +80,7 @@ func osError(err error, format string, args ...any) error {
 func (a *agent) put(ctx context.Context, want netif.Want) error {
 	place, err := netif.Find(a.net, want)
 	if err != nil {
-		return osError(err, "no place for %s", a.conf.where())
+		return a.noPlace(err)
 	}
 	if l := a.label(place.Link); len(l) > maxLabel {
 		return bad("iflabel=%s: the label %s has more than %d characters", a.conf.label, l, maxLabel)

@@ -58,7 +58,7 @@ func (a *agent) acquire(ctx context.Context) error {
 	// changes in the cloud.
 	place, err := netif.Find(a.net, want)
 	if err != nil {
-		return osError(err, "no place for %s", a.conf.where())
+		return a.noPlace(err)
 	}
 	if err := a.linkUp(ctx, place.Link); err != nil {
 		return err
@@ -66,6 +66,10 @@ func (a *agent) acquire(ctx context.Context) error {
 	added := false
 	put := func(ctx context.Context) error {
 		added = true
+		// Before the address: a start that is killed in between leaves a note too many, not one too few.
+		if err := a.state.stamp(placed); err != nil {
+			a.log.Warn(err.Error())
+		}
 		return a.put(ctx, want)
 	}
 	if err := provider.Acquire(ctx, a.conf.ip, put); err != nil {

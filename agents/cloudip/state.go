@@ -63,6 +63,8 @@ func (s state) remove(kind string) { _ = os.Remove(s.path(kind)) }
 
 // The stamps a state keeps.
 const (
+	// placed: a start of ours has put the address on this machine, in this boot.
+	placed = "placed"
 	// held: the cloud has said, in this boot and after our start, that the address is ours.
 	held = "held"
 	// asked: when the cloud was asked last.
@@ -73,7 +75,7 @@ const (
 func (s state) stamp(kind string) error {
 	boot, _ := os.ReadFile(bootID)
 	if err := s.write(kind, strconv.FormatInt(int64(s.clock()), 10)+" "+string(boot)); err != nil {
-		return fmt.Errorf("cannot remember what the cloud said: %w", err)
+		return fmt.Errorf("cannot remember what was done: %w", err)
 	}
 	return nil
 }
@@ -105,6 +107,7 @@ func (s state) confirmed() bool {
 
 // forget removes the stamps.
 func (s state) forget() {
+	s.remove(placed)
 	s.remove(held)
 	s.remove(asked)
 }

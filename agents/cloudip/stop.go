@@ -5,8 +5,13 @@ import (
 	"time"
 )
 
-// releaseShare is the part of stop's time that the cloud may take at most.
-const releaseShare = 2
+// What the cloud may take of stop's time: a part of it where the address is to be given back, and a moment where
+// only a change in flight is to be seen to its end. The next start sees that as well, wherever it is, and
+// cannot begin before stop has ended.
+const (
+	releaseShare   = 2
+	settlePatience = 5 * time.Second
+)
 
 // releaseGrace is how long the driver may take to say what it was waiting for when its time is over.
 const releaseGrace = 50 * time.Millisecond
@@ -37,8 +42,12 @@ func (a *agent) stop(ctx context.Context) error {
 // release resolves in the cloud what is in flight, and gives the address up if that is wanted.
 func (a *agent) release(ctx context.Context) {
 	if end, ok := ctx.Deadline(); ok {
+		share := time.Until(end) / releaseShare
+		if !a.conf.release {
+			share = min(share, settlePatience)
+		}
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, time.Until(end)/releaseShare)
+		ctx, cancel = context.WithTimeout(ctx, share)
 		defer cancel()
 	}
 	// Not all that a cloud's driver does hears the context: a secret's file may be on a disk that hangs.

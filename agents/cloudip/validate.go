@@ -22,7 +22,7 @@ func (a *agent) validate(ctx context.Context) error {
 	place, err := netif.Find(a.net, netif.Want{IP: a.conf.ip, NIC: a.conf.nic, Bits: a.conf.bits, Protocol: a.conf.protocol})
 	// In a cloud the cloud tells the interface.
 	if err != nil && (a.kind == nil || !errors.Is(err, netif.ErrNoPlace) && !errors.Is(err, netif.ErrNeedsLink)) {
-		return osError(err, "no place for %s", a.conf.where())
+		return a.noPlace(err)
 	}
 	var provider cloud.Provider
 	if a.kind != nil {

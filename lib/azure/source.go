@@ -7,14 +7,14 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"time"
 )
 
 // dialFromElsewhere connects from the address that the kernel chooses, or from another one of the same
 // interface where that is one to be avoided.
 func (w Wire) dialFromElsewhere(ctx context.Context, network, address string) (net.Conn, error) {
-	d := &net.Dialer{Timeout: dialPatience}
 	if len(w.Avoid) == 0 {
-		return d.DialContext(ctx, network, address)
+		return (&net.Dialer{Timeout: dialPatience}).DialContext(ctx, network, address)
 	}
 	// The name is resolved here, since the source depends on where it leads.
 	name, port, err := net.SplitHostPort(address)
@@ -25,16 +25,29 @@ func (w Wire) dialFromElsewhere(ctx context.Context, network, address string) (n
 	if err != nil {
 		return nil, err
 	}
-	var failed error
-	for _, h := range hosts {
+	return eachInTurn(ctx, hosts, func(ctx context.Context, h netip.Addr) (net.Conn, error) {
 		to := net.JoinHostPort(h.Unmap().String(), port)
 		from, err := w.source(ctx, to)
+		if err != nil {
+			return nil, err
+		}
+		return (&net.Dialer{LocalAddr: from}).DialContext(ctx, network, to)
+	})
+}
+
+// eachInTurn connects to the first address that answers. All together have the time of one; each gets its
+// share of what is left, so that one that is silent leaves time for the next.
+func eachInTurn(ctx context.Context, hosts []netip.Addr, dial func(context.Context, netip.Addr) (net.Conn, error)) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, dialPatience)
+	defer cancel()
+	var failed error
+	for i, h := range hosts {
+		end, _ := ctx.Deadline()
+		turn, cancel := context.WithTimeout(ctx, time.Until(end)/time.Duration(len(hosts)-i))
+		conn, err := dial(turn, h)
+		cancel()
 		if err == nil {
-			d.LocalAddr = from
-			var conn net.Conn
-			if conn, err = d.DialContext(ctx, network, to); err == nil {
-				return conn, nil
-			}
+			return conn, nil
 		}
 		failed = errors.Join(failed, err)
 	}

@@ -42,6 +42,8 @@ type Call struct {
 	PromotedMax          int
 	Notify               Notify
 	Log                  *slog.Logger
+	// Hide masks a secret in every line that is logged from now on: a token, a key read from a file.
+	Hide func(...string)
 	// Getenv returns a variable of the agent's environment, "" if it is not set.
 	Getenv func(string) string
 }
@@ -86,6 +88,7 @@ func NewCall(a meta.Agent, action string, lookup func(string) (string, bool), lo
 		PromotedMax: metaInt("promoted_max", "master_max"),
 		Notify:      readNotify(lookup),
 		Log:         log,
+		Hide:        func(...string) {},
 		Getenv:      get,
 	}
 	c.InCluster = c.FeatureSet != ""

@@ -199,7 +199,7 @@ func (a Agent) act(ctx context.Context, p Process, action string) Code {
 	out := newJournal(p, a.Meta.Name+"("+call.Instance+")", a.secrets(call))
 	defer out.Close()
 	log := out.Logger()
-	call.Log = log
+	call.Log, call.Hide = log, out.Hide
 
 	late := fmt.Errorf("%s did not end within %s, a little less than the %s that the cluster allows: %w",
 		action, call.Timeout-margin(call.Timeout), call.Timeout, context.DeadlineExceeded)
@@ -236,7 +236,7 @@ func (a Agent) hidden(ctx context.Context, p Process, name string, h func(contex
 	call := NewCall(a.Meta, name, p.LookupEnv, nil)
 	out := newJournal(p, a.Meta.Name+"("+call.Instance+")", a.secrets(call))
 	defer out.Close()
-	call.Log = out.Logger()
+	call.Log, call.Hide = out.Logger(), out.Hide
 	err := h(ctx, call)
 	if err != nil && !silent(err) {
 		call.Log.Error(journal.OneLine(err.Error()), "command", name)

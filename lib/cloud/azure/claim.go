@@ -76,7 +76,7 @@ func (a *acquire) takeFrom(ctx context.Context, own, src nic, cfg config) error 
 		return fault(cloud.Unfit, "%s is held by %s in subnet %s, and %s is in subnet %s; both network interfaces have to be in one subnet",
 			a.address, src.describe(), azure.Last(cfg.subnet()), own.describe(), azure.Last(own.subnet()))
 	}
-	a.template = a.o.Preserve.template(cfg)
+	a.template, a.blind = a.o.Preserve.template(cfg), false
 	before, _ := src.ties(a.address)
 	ours, _ := own.ties(a.address)
 	a.number = max(before.number, ours.number) + 1

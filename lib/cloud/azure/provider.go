@@ -161,14 +161,27 @@ func (p *Provider) free(ctx context.Context, subnet string, address netip.Addr) 
 	return answer.Available, err
 }
 
-// Release takes the address off our NIC and waits until that is done.
-func (p *Provider) Release(ctx context.Context, address netip.Addr) error {
+// silence is how long Settle and Release wait for the first answer: who calls them goes on without.
+const silence = 5 * time.Second
+
+// firstLook reads our own NIC, if Azure can be reached at all.
+func (p *Provider) firstLook(ctx context.Context, address netip.Addr) (nic, error) {
+	ctx, cancel := context.WithTimeout(ctx, silence)
+	defer cancel()
 	me, err := p.self(ctx, address)
 	if err != nil {
-		return err
+		return nic{}, err
 	}
+	if n, ok := p.justRead(me.NIC); ok {
+		return n, nil
+	}
+	return p.readNIC(ctx, me.NIC)
+}
+
+// Release takes the address off our NIC and waits until that is done.
+func (p *Provider) Release(ctx context.Context, address netip.Addr) error {
+	own, err := p.firstLook(ctx, address)
 	for {
-		own, err := p.readNIC(ctx, me.NIC)
 		if err != nil {
 			return err
 		}
@@ -183,7 +196,7 @@ func (p *Provider) Release(ctx context.Context, address netip.Addr) error {
 		if err == nil {
 			what := fmtWhat("taking %s off %s", address, own.describe())
 			if err = p.follow(ctx, op, what); errors.Is(err, errUntold) {
-				_, err = p.calm(ctx, me.NIC, what)
+				_, err = p.calm(ctx, own.id, what)
 			}
 			return err
 		}
@@ -193,6 +206,7 @@ func (p *Provider) Release(ctx context.Context, address netip.Addr) error {
 		if life.Pause(ctx, p.o.Poll) != nil {
 			return err
 		}
+		own, err = p.readNIC(ctx, own.id)
 	}
 }
 
@@ -203,19 +217,21 @@ func (p *Provider) Settle(ctx context.Context, address netip.Addr) error {
 	if left.Flight == nil {
 		return nil
 	}
-	me, err := p.self(ctx, address)
+	own, err := p.firstLook(ctx, address)
 	if err != nil {
 		return err
 	}
-	what := fmtWhat("an earlier change of %s", azure.Last(me.NIC))
+	what := fmtWhat("an earlier change of %s", azure.Last(own.id))
 	if left.Flight.URL != "" && p.arm.Ours(left.Flight.URL) {
 		// That it failed is as good an end as any.
 		if err := p.follow(ctx, &azure.Operation{URL: left.Flight.URL}, what); err != nil && ctx.Err() != nil {
 			return err
 		}
 	}
-	if _, err := p.calm(ctx, me.NIC, what); err != nil {
-		return err
+	if left.Flight.URL != "" || own.changing() {
+		if _, err := p.calm(ctx, own.id, what); err != nil {
+			return err
+		}
 	}
 	return p.state.edit(address, func(s *record) { s.Flight = nil })
 }
