@@ -59,6 +59,7 @@ func cuts() []Scenario {
 			Text: "the standby cannot stream: no fencing; it loses its right at its own node first, then commits resume",
 			Play: cutReplication,
 		},
+		(&Race{Rounds: 4}).Scenario(),
 	}
 }
 
