@@ -24,6 +24,7 @@ func steps() []step {
 	return []step{
 		s(`\(update_peer_state_iter\).*notice: Node (\w+) state is now lost`, "$1 is lost from the cluster"),
 		s(`Result of monitor operation for pgsql on (\w+): (not running|error|Timed Out|promoted \(failed\)|promoted)`, "monitor on $1: $2"),
+		s(`Result of asyncmon operation for pgsql on (\w+): error`, "failure reported on $1"),
 		s(`Requesting fencing \((\w+)\) of node (\w+)`, "fencing of $2 is asked for"),
 		s(`finalize_op.*Operation '(?:reboot|off)' targeting (\w+) by (\w+) .*OK`, "$1 is fenced by $2"),
 		s(`Initiating (demote|stop|promote) operation pgsql_\w+ (?:locally )?on (\w+)`, "$1 of pgsql on $2 begins"),

@@ -1,9 +1,10 @@
-// Package cost measures what one monitor of the PostgreSQL resource costs on a
-// running cluster: processes created, programs executed, and milliseconds.
+// Package cost measures what the PostgreSQL agent costs: one monitor on a running
+// pair (processes created, programs executed, milliseconds), and many servers on
+// one node in steady state (processes, processor time and memory in a minute).
 //
-// It runs the agent as Pacemaker would, with the parameters of the cluster's own
-// configuration, on a healthy primary and a healthy standby. It does not own the
-// cluster it measures on.
+// A monitor is run as Pacemaker would, with the parameters of the cluster's own
+// configuration, on a healthy primary and a healthy standby. The package does not
+// own the cluster it measures on.
 package cost
 
 import (
@@ -48,7 +49,7 @@ func Measure(ctx context.Context, c *cluster.Cluster) ([]Row, error) {
 	}
 	var rows []Row
 	for _, m := range []struct{ node, role, interval string }{{primary, "primary", "1000"}, {standby, "standby", "2000"}} {
-		env, err := environment(ctx, c, m.node, m.interval)
+		env, err := environment(ctx, c, cluster.ResourcePgsql, m.node, m.interval)
 		if err != nil {
 			return nil, err
 		}
@@ -72,8 +73,8 @@ type primitive struct {
 }
 
 // environment is the command line that runs the agent as Pacemaker would.
-func environment(ctx context.Context, c *cluster.Cluster, node, interval string) ([]string, error) {
-	out, err := c.Must(ctx, node, "cibadmin", "--query", "--xpath", "//primitive[@id='"+cluster.ResourcePgsql+"']")
+func environment(ctx context.Context, c *cluster.Cluster, resource, node, interval string) ([]string, error) {
+	out, err := c.Must(ctx, node, "cibadmin", "--query", "--xpath", "//primitive[@id='"+resource+"']")
 	if err != nil {
 		return nil, err
 	}
@@ -82,7 +83,7 @@ func environment(ctx context.Context, c *cluster.Cluster, node, interval string)
 		return nil, fmt.Errorf("the resource's definition: %w", err)
 	}
 	env := []string{"env", "OCF_ROOT=/usr/lib/ocf", "OCF_RA_VERSION_MAJOR=1", "OCF_RA_VERSION_MINOR=1",
-		"OCF_RESOURCE_INSTANCE=" + cluster.ResourcePgsql, "OCF_RESOURCE_TYPE=pgsql", "OCF_RESOURCE_PROVIDER=" + p.Provider,
+		"OCF_RESOURCE_INSTANCE=" + resource, "OCF_RESOURCE_TYPE=pgsql", "OCF_RESOURCE_PROVIDER=" + p.Provider,
 		"OCF_RESKEY_crm_feature_set=3.16.1"}
 	for name, value := range map[string]string{"on_node": node, "interval": interval, "timeout": "60000", "promotable": "true",
 		"promoted_max": "1", "master_max": "1", "clone_max": "2", "notify": "true"} {

@@ -333,7 +333,7 @@ func (r *Run) recopy(ctx context.Context) error {
 			continue
 		}
 		r.Log("copying the standby on %s anew: %v", n, v.Failures)
-		if err := r.Pcs(ctx, v.From, "resource", "ban", cluster.ClonePgsql, n); err != nil {
+		if _, err := r.Sh(ctx, v.From, "crm_resource --ban --resource "+cluster.ClonePgsql+" --node "+n); err != nil {
 			return err
 		}
 		err := r.Wait(ctx, "pgsql to stop on "+n, 30*time.Second, func(v cluster.View) bool {
@@ -348,7 +348,7 @@ func (r *Run) recopy(ctx context.Context) error {
 		if _, err := r.Sh(ctx, n, "rm -f /var/lib/pgsql/tmp/PGSQL.lock"); err != nil {
 			return err
 		}
-		if _, err := r.Sh(ctx, v.From, "pcs resource clear "+cluster.ClonePgsql+"; crm_resource --cleanup"); err != nil {
+		if _, err := r.Sh(ctx, v.From, "crm_resource --clear --resource "+cluster.ClonePgsql+"; crm_resource --cleanup"); err != nil {
 			return err
 		}
 	}
