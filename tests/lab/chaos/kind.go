@@ -66,7 +66,7 @@ func onStandby() []Role { return []Role{Standby, Standby, Other} }
 
 // Kinds lists all kinds, in an order that does not change.
 func Kinds() []Kind {
-	return slices.Concat(processKinds(), networkKinds(), machineKinds(), cloudKinds(), insideKinds(), operatorKinds())
+	return slices.Concat(processKinds(), networkKinds(), machineKinds(), cloudKinds(), insideKinds(), operatorKinds(), directedKinds())
 }
 
 // Choose gives the kinds that fit a cluster and a choice of names and groups
@@ -76,7 +76,7 @@ func Choose(shape Shape, choice string) ([]Kind, error) {
 	used := map[string]bool{}
 	var chosen []Kind
 	for _, k := range Kinds() {
-		named := len(words) == 0
+		named := len(words) == 0 && k.Group != directed
 		for _, w := range words {
 			if w == k.Name || w == k.Group {
 				named, used[w] = true, true

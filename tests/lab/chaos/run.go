@@ -295,6 +295,9 @@ func (r *Run) step(ctx context.Context, k Kind, t Target) error {
 	short, cancel := context.WithTimeout(ctx, orderLimit)
 	defer cancel()
 	e, err := k.Inject(short, t)
+	if errors.Is(err, ErrViolation) {
+		return err
+	}
 	if err != nil {
 		r.Log("missed: %s on %s: %v", t.Step, t.Node, err)
 		r.count(func(t *Tally) { t.Missed++ })

@@ -1,0 +1,144 @@
+package chaos
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"pgrex/lib/replication"
+	"pgrex/tests/lab/cluster"
+	"pgrex/tests/lab/fault"
+	"pgrex/tests/lab/host"
+)
+
+// directed is the group of what only rounds by hand use, unless it is named.
+const directed = "directed"
+
+// directedKinds set a stage more than they break.
+func directedKinds() []Kind {
+	return []Kind{
+		{Name: "end-walsender", Group: directed, Roles: onPrimary(),
+			Inject: func(ctx context.Context, t Target) (fault.Evidence, error) {
+				out, err := t.SQL(ctx, t.Node, "select count(pg_terminate_backend(pid)) from pg_stat_replication")
+				return t.evidence(out + " ended"), err
+			}},
+		{Name: "wal-near", Group: directed, Roles: onPrimary(), Inject: walNear},
+		{Name: "record-durable", Group: directed, Roles: onPrimary(),
+			Needs:  func(s Shape) bool { return s.OnDisk },
+			Inject: recordDurable, Heal: clusterBoots},
+	}
+}
+
+// walNear lets the primary write up to a position and a little further.
+func walNear(ctx context.Context, t Target) (fault.Evidence, error) {
+	const segments = `do $$ begin
+	perform pg_logical_emit_message(false, 'chaos', repeat('x', 100));
+	perform pg_switch_wal();
+end $$`
+	far := func(step string) (bool, error) {
+		out, err := t.SQL(ctx, t.Node, "select pg_current_wal_insert_lsn() + "+step+" >= '"+t.Args+"'")
+		return out == "t", err
+	}
+	for {
+		near, err := far("33554432")
+		if err != nil {
+			return fault.Evidence{}, err
+		}
+		if near {
+			break
+		}
+		if _, err := t.SQL(ctx, t.Node, segments); err != nil {
+			return fault.Evidence{}, err
+		}
+	}
+	for {
+		there, err := far("65536")
+		if err != nil {
+			return fault.Evidence{}, err
+		}
+		if there {
+			break
+		}
+		if _, err := t.SQL(ctx, t.Node, "select count(pg_logical_emit_message(false, 'chaos', repeat('x', 8000))) from generate_series(1, 8)"); err != nil {
+			return fault.Evidence{}, err
+		}
+	}
+	out, err := t.SQL(ctx, t.Node, "select pg_current_wal_insert_lsn()")
+	return t.evidence("WAL is at " + out), err
+}
+
+// recordFile is the durable copy of the record on a node.
+const recordFile = cluster.DataDir + ".pgrex-record"
+
+// recordDurable makes the primary write a new record, takes its power at that
+// moment, and looks before anything else at what its disk holds.
+func recordDurable(ctx context.Context, t Target) (fault.Evidence, error) {
+	n, err := t.Site.Node(ctx, t.Node)
+	if err != nil {
+		return fault.Evidence{}, err
+	}
+	// It comes back without its cluster, which would write the record again.
+	if _, err := t.sh(ctx, "rm -f /etc/lab/autostart"); err != nil {
+		return fault.Evidence{}, err
+	}
+	path := filepath.Join(fmt.Sprintf("/proc/%d/root", n.Pid), recordFile)
+	before, err := readRecord(path)
+	if err != nil {
+		return fault.Evidence{}, err
+	}
+	if _, err := fault.Signal(ctx, t.Site, t.peer(), "postgres", fault.Postgres, unix.SIGKILL); err != nil {
+		return fault.Evidence{}, err
+	}
+	now := before
+	wait, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	err = host.Poll(wait, "another record", 2*time.Millisecond, func() (bool, error) {
+		now, err = readRecord(path)
+		return err == nil && now.Newer(before), err
+	})
+	if err != nil {
+		return fault.Evidence{}, err
+	}
+	e, err := fault.PowerOff(ctx, t.Site, t.Node)
+	if err != nil {
+		return e, err
+	}
+	if err := t.Power(ctx, t.Node, true); err != nil {
+		return e, err
+	}
+	text, err := t.sh(ctx, "until [ -e /run/lab-booted ]; do sleep 0.02; done; cat "+recordFile)
+	if err != nil {
+		return e, violation("the record, epoch %d, is not on the disk after a loss of power: %v", now.Epoch, err)
+	}
+	kept, err := replication.ParseRecord(strings.TrimSpace(text))
+	if err != nil || kept.Epoch < now.Epoch {
+		return e, violation("the record had epoch %d, after a loss of power its file has %q", now.Epoch, text)
+	}
+	e.Detail += fmt.Sprintf("; the record of epoch %d (before: %d) is on its disk", kept.Epoch, before.Epoch)
+	return e, nil
+}
+
+func readRecord(path string) (replication.Record, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return replication.Record{}, err
+	}
+	return replication.ParseRecord(strings.TrimSpace(string(b)))
+}
+
+// clusterBoots gives a node back what it starts at boot, and starts it.
+func clusterBoots(ctx context.Context, t Target) error {
+	n, err := t.Site.Node(ctx, t.Node)
+	if err != nil || !n.On() {
+		return err
+	}
+	if _, err := t.sh(ctx, "touch /etc/lab/autostart"); err != nil {
+		return err
+	}
+	return clusterStart(ctx, t)
+}

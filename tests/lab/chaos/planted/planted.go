@@ -1,0 +1,188 @@
+// Package planted holds bugs that chaos must find: a cluster whose agents have one
+// of them must fail a check. A check that lets them pass shows nothing.
+//
+// A bug is a change of a line or two of the product's source, made when the lab
+// builds agents for itself with an overlay; the product has no switch for any of
+// them. A test shows that each still applies.
+package planted
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"pgrex/lib/proc"
+)
+
+// Bug is one of them.
+type Bug struct {
+	// Name and Text say what is wrong.
+	Name, Text string
+	// Changes are made to the source.
+	Changes []Change
+	// OnDisk says that it shows on a disk that forgets.
+	OnDisk bool
+	// Rounds are the faults that bring it out, one after the other until a check
+	// fails.
+	Rounds []string
+	// Signs are parts of what the checks say about it, any of which will do.
+	Signs []string
+}
+
+// Change replaces a text, which must occur once, in a file of the source.
+type Change struct{ File, Old, New string }
+
+// isolated cuts the primary off from the standby and from the management LAN, but
+// not from clients, and lets it see at once that nobody streams: the standby fences
+// it some seconds later.
+const isolated = "cut:interconnect,replication,management both@primary/25s; end-walsender@primary+0.03s"
+
+// Bugs lists all of them.
+func Bugs() []Bug {
+	return []Bug{
+		{
+			Name: "release-first",
+			Text: "commits are released before the standby's right is withdrawn",
+			Changes: []Change{{"lib/replication/standbys.go", "	if lost := o.lostRight(desired); len(lost) > 0 {\n",
+				"	if !o.inForce(o.wanted(desired)) {\n		return again(Step{Kind: SetSync, Nodes: o.wanted(desired), Count: len(o.wanted(desired))})\n	}\n" +
+					"	if lost := o.lostRight(desired); len(lost) > 0 {\n"}},
+			Rounds: []string{isolated, isolated},
+			Signs:  []string{"data is wrong", "timeline"},
+		},
+		{
+			Name: "local-read-back",
+			Text: "that the standby knows of the withdrawal is read from the primary's own copy",
+			Changes: []Change{{"agents/pgsql/memory.go", "a.cluster.At(ctx, a.nodeName(node))",
+				"a.cluster.At(ctx, a.nodeName(a.conf.self))"}},
+			// It shows while the lost standby still counts as a member, and where the
+			// primary is the one that writes the cluster's memory.
+			Rounds: []string{isolated, isolated, isolated, isolated},
+			Signs:  []string{"data is wrong", "timeline"},
+		},
+		{
+			Name: "fencing-lies",
+			Text: "the fence agent says that the node was fenced and does nothing",
+			Changes: []Change{{"lib/stonith/action.go", "	return 0, a.reboot(ctx, state)\n",
+				"	a.say(\"Success: Rebooted\")\n	return 0, nil\n"}},
+			Rounds: []string{"cut:interconnect,replication both@standby/15s"},
+			Signs:  []string{"data is wrong", "timeline", "two machines"},
+		},
+		{
+			Name:    "no-fsync",
+			Text:    "the record is written without fsync",
+			OnDisk:  true,
+			Changes: []Change{{"lib/pg/conffile.go", "	return f.Sync()\n", "	return nil\n"}, {"lib/pg/conffile.go", "	if err := d.Sync(); err != nil", "	if err := error(nil); err != nil"}},
+			Rounds:  []string{"record-durable@primary", "record-durable@primary"},
+			Signs:   []string{"the record"},
+		},
+		{
+			Name: "sync-state-is-proof",
+			Text: "the right is granted as soon as sync_state is sync",
+			Changes: []Change{{"agents/pgsql/round.go", "	how, err := a.server.ConfirmCommitsWait(ctx)\n",
+				"	if node != \"\" {\n		return nil\n	}\n	how, err := a.server.ConfirmCommitsWait(ctx)\n"}},
+			// The checkpointer is stopped while the standby is away: that the names are
+			// set again does not reach the commits.
+			Rounds: []string{"kill-postgres@standby; stop-checkpointer@primary/30s+4s; cleanup@primary+5s; stop-walreceiver@standby/20s+11s; power-off@primary/15s+12.5s"},
+			Signs:  []string{"data is wrong"},
+		},
+		{
+			Name: "lsn-as-text",
+			Text: "LSNs are compared as text: 0/FFFFFFF passes for newer than 0/10000000",
+			Changes: []Change{{"lib/pg/sync.go", "flushed < lsn",
+				"flushed.String() < lsn.String()"}},
+			// The standby comes back over a slow line with the boundary between it and
+			// the primary.
+			Rounds: []string{"wal-near:0/FFC0000@primary; node-standby@standby/9s+20s; slow-link:replication 32kbit@primary/30s+27s; power-off@primary/15s+38s"},
+			Signs:  []string{"data is wrong"},
+		},
+	}
+}
+
+// Find finds bugs by name; "all" is all of them.
+func Find(name string) ([]Bug, error) {
+	all := Bugs()
+	if name == "all" {
+		return all, nil
+	}
+	i := slices.IndexFunc(all, func(b Bug) bool { return b.Name == name })
+	if i < 0 {
+		var names []string
+		for _, b := range all {
+			names = append(names, b.Name)
+		}
+		return nil, fmt.Errorf("no planted bug %q: use all or one of %s", name, strings.Join(names, " "))
+	}
+	return all[i : i+1], nil
+}
+
+// Shows says whether a failure of the checks is by a sign of the bug.
+func (b Bug) Shows(failure string) bool {
+	return slices.ContainsFunc(b.Signs, func(s string) bool { return strings.Contains(failure, s) })
+}
+
+// Sources are the changed files of a source tree, by their paths in it.
+func (b Bug) Sources(tree string) (map[string]string, error) {
+	out := map[string]string{}
+	for _, c := range b.Changes {
+		text, ok := out[c.File]
+		if !ok {
+			t, err := os.ReadFile(filepath.Join(tree, c.File))
+			if err != nil {
+				return nil, fmt.Errorf("planted bug %s: %w", b.Name, err)
+			}
+			text = string(t)
+		}
+		if n := strings.Count(text, c.Old); n != 1 {
+			return nil, fmt.Errorf("planted bug %s: %s has its line %d times, not once: plant it anew: %q", b.Name, c.File, n, c.Old)
+		}
+		out[c.File] = strings.Replace(text, c.Old, c.New, 1)
+	}
+	return out, nil
+}
+
+// tags are those that the product is built with.
+const tags = "urfave_cli_no_docs,urfave_cli_no_suggest"
+
+// Build builds all agents of a source tree with the bug into dir. The tree itself is
+// left alone.
+func (b Bug) Build(ctx context.Context, tree, dir string) error {
+	tree, err := filepath.Abs(tree)
+	if err != nil {
+		return err
+	}
+	sources, err := b.Sources(tree)
+	if err != nil {
+		return err
+	}
+	replace := map[string]string{}
+	for file, text := range sources {
+		at := filepath.Join(dir, strings.ReplaceAll(file, "/", "_"))
+		if err := os.WriteFile(at, []byte(text), 0o644); err != nil {
+			return err
+		}
+		replace[filepath.Join(tree, file)] = at
+	}
+	overlay, err := json.Marshal(map[string]any{"Replace": replace})
+	if err != nil {
+		return err
+	}
+	at := filepath.Join(dir, "overlay.json")
+	if err := os.WriteFile(at, overlay, 0o644); err != nil {
+		return err
+	}
+	for bin, pkg := range map[string]string{"pgsql": "agents/pgsql", "cloudip": "agents/cloudip", "fence_ipmi": "fence/ipmi"} {
+		res, err := proc.OS{}.Run(ctx, proc.Cmd{Path: "go", Dir: tree, Env: append(os.Environ(), "CGO_ENABLED=0"),
+			Args: []string{"build", "-overlay", at, "-trimpath", "-tags", tags, "-o", filepath.Join(dir, bin), "./" + pkg}})
+		if err == nil && res.ExitCode != 0 {
+			err = fmt.Errorf("%s: %s", pkg, res.Stderr)
+		}
+		if err != nil {
+			return fmt.Errorf("planted bug %s: cannot build: %w", b.Name, err)
+		}
+	}
+	return nil
+}
