@@ -150,6 +150,26 @@ const tags = "urfave_cli_no_docs,urfave_cli_no_suggest"
 // Build builds all agents of a source tree with the bug into dir. The tree itself is
 // left alone.
 func (b Bug) Build(ctx context.Context, tree, dir string) error {
+	for bin, pkg := range map[string]string{"pgsql": "agents/pgsql", "cloudip": "agents/cloudip", "fence_ipmi": "fence/ipmi"} {
+		if err := b.compile(ctx, tree, dir, pkg, "-o", filepath.Join(dir, bin)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Check compiles the packages that the bug changes.
+func (b Bug) Check(ctx context.Context, tree, dir string) error {
+	for _, c := range b.Changes {
+		if err := b.compile(ctx, tree, dir, filepath.Dir(c.File), "-o", os.DevNull); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// compile builds a package of the tree with the changed files laid over it.
+func (b Bug) compile(ctx context.Context, tree, dir, pkg string, flags ...string) error {
 	tree, err := filepath.Abs(tree)
 	if err != nil {
 		return err
@@ -174,15 +194,13 @@ func (b Bug) Build(ctx context.Context, tree, dir string) error {
 	if err := os.WriteFile(at, overlay, 0o644); err != nil {
 		return err
 	}
-	for bin, pkg := range map[string]string{"pgsql": "agents/pgsql", "cloudip": "agents/cloudip", "fence_ipmi": "fence/ipmi"} {
-		res, err := proc.OS{}.Run(ctx, proc.Cmd{Path: "go", Dir: tree, Env: append(os.Environ(), "CGO_ENABLED=0"),
-			Args: []string{"build", "-overlay", at, "-trimpath", "-tags", tags, "-o", filepath.Join(dir, bin), "./" + pkg}})
-		if err == nil && res.ExitCode != 0 {
-			err = fmt.Errorf("%s: %s", pkg, res.Stderr)
-		}
-		if err != nil {
-			return fmt.Errorf("planted bug %s: cannot build: %w", b.Name, err)
-		}
+	args := append([]string{"build", "-overlay", at, "-trimpath", "-tags", tags}, flags...)
+	res, err := proc.OS{}.Run(ctx, proc.Cmd{Path: "go", Dir: tree, Args: append(args, "./"+pkg), Env: append(os.Environ(), "CGO_ENABLED=0")})
+	if err == nil && res.ExitCode != 0 {
+		err = fmt.Errorf("%s: %s", pkg, res.Stderr)
+	}
+	if err != nil {
+		return fmt.Errorf("planted bug %s: cannot build: %w", b.Name, err)
 	}
 	return nil
 }

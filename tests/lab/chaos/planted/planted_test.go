@@ -22,6 +22,9 @@ func TestApply(t *testing.T) {
 			t.Error(err)
 			continue
 		}
+		if err := b.Check(t.Context(), tree, t.TempDir()); err != nil {
+			t.Error(err)
+		}
 		if len(sources) == 0 {
 			t.Errorf("%s changes nothing", b.Name)
 		}
