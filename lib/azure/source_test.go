@@ -1,11 +1,51 @@
 package azure
 
 import (
+	"context"
+	"errors"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 )
+
+// An address that does not answer leaves time for the next one, and all together have the time of one.
+func TestEachInTurn(t *testing.T) {
+	hosts := []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2"), netip.MustParseAddr("192.0.2.3")}
+	refused := errors.New("refused")
+	var tried []string
+	dial := func(ctx context.Context, h netip.Addr) (net.Conn, error) {
+		tried = append(tried, h.String())
+		switch h {
+		case hosts[0]:
+			<-ctx.Done()
+			return nil, ctx.Err()
+		case hosts[1]:
+			return nil, refused
+		}
+		c, _ := net.Pipe()
+		return c, ctx.Err()
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	begin := time.Now()
+	conn, err := eachInTurn(ctx, hosts, dial)
+	if err != nil || conn == nil {
+		t.Fatalf("the third address answers: %v", err)
+	}
+	_ = conn.Close()
+	if took := time.Since(begin); took < 90*time.Millisecond || took > 250*time.Millisecond {
+		t.Errorf("a silent address took %v of 300 ms", took)
+	}
+	if want := []string{"192.0.2.1", "192.0.2.2", "192.0.2.3"}; !slices.Equal(tried, want) {
+		t.Errorf("tried %v", tried)
+	}
+	if _, err := eachInTurn(ctx, hosts[:2], dial); !errors.Is(err, refused) || !Silent(err) {
+		t.Errorf("nobody answers: %v", err)
+	}
+}
 
 func TestAddressOf(t *testing.T) {
 	ip := net.ParseIP("10.0.0.1")

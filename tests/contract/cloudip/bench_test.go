@@ -3,6 +3,7 @@ package cloudip
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
@@ -161,6 +162,10 @@ func (b *benchLAN) ready(t *testing.T, a resource.Agent, p params, name string) 
 	t.Helper()
 	b.run(t, a.Action("stop", p))
 	if name == "monitor" || name == "stop" {
+		// The start waits for its announcements, or they would run beside what is measured; seconds later, when
+		// a cluster calls monitor, they have ended.
+		p = maps.Clone(p)
+		p["arp_bg"] = "false"
 		b.run(t, a.Action("start", p))
 	}
 }
