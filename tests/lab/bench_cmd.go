@@ -169,6 +169,10 @@ func (m *measurement) round(ctx context.Context, s side, name string) error {
 	}}
 	defer r.Drop()
 	for _, t := range s.trials {
+		if m.hopeless(t, s.name) {
+			_, _ = fmt.Fprintf(m.out, "%s %s: not played again, it was waited for in vain %d times\n", name, t.Name, inVain)
+			continue
+		}
 		res := r.Measure(ctx, t)
 		if err := ctx.Err(); err != nil {
 			return err
@@ -182,6 +186,21 @@ func (m *measurement) round(ctx context.Context, s side, name string) error {
 		return m.measureFloor(ctx, r, name)
 	}
 	return nil
+}
+
+// inVain is how often a fault is waited out that a side does not bear.
+const inVain = 2
+
+// hopeless says whether the first runs of a trial were all waited for in vain:
+// minutes of it say no more.
+func (m *measurement) hopeless(t scenario.Trial, side string) bool {
+	runs := m.series[t.Row(t.Measures[0])][side]
+	for _, r := range runs {
+		if r.AtLeast < scenario.TrialLimit {
+			return false
+		}
+	}
+	return len(runs) >= inVain
 }
 
 // note adds a result to its rows.

@@ -57,7 +57,7 @@ func sides(which string, trials []scenario.Trial) ([]side, error) {
 func tunedReference() map[string]string {
 	return map[string]string{
 		"MONITOR": "2s", "MONITOR_PROMOTED": "1s", "PING_INTERVAL": "2s", "PING_DAMPEN": "0s",
-		"BMC_OPTIONS": "lanplus=1 cipher=3 power_wait=0", "PRIORITY_FENCING_DELAY": "1s",
+		"BMC_OPTIONS": "lanplus=1 cipher=3 power_wait=0", "FENCING_DELAY": "1s",
 	}
 }
 
@@ -65,7 +65,7 @@ func tunedReference() map[string]string {
 func tunedOurs() map[string]string {
 	return map[string]string{
 		"MONITOR": "1s", "MONITOR_PROMOTED": "500ms", "PING_INTERVAL": "2s", "PING_DAMPEN": "0s",
-		"PRIORITY_FENCING_DELAY": "1s",
+		"FENCING_DELAY": "1s",
 	}
 }
 

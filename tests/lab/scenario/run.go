@@ -28,6 +28,7 @@ type Run struct {
 
 	scenario Scenario
 	journals string
+	started  time.Time                 // when an order was given that is measured; zero: at the fault
 	faulted  time.Time                 // of the first fault
 	tail     *writer.Tail              // what may be lost, nil for nothing
 	times    map[Measure]time.Duration // see Result

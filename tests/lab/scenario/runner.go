@@ -85,8 +85,8 @@ type Result struct {
 	// Vain is how long commits had been missing when the wait for them was given
 	// up, 0 if that was not why it failed.
 	Vain time.Duration
-	// Events are the steps of a trial that went well, since Fault, and FirstCommit
-	// the commit that ended its longest gap.
+	// Events are the steps of a trial that went well, since Fault, or since the order
+	// that is measured, and FirstCommit the commit that ended its longest gap.
 	Events             []cluster.Event
 	Fault, FirstCommit time.Time
 	// Logs is where the logs are, after a failure.
@@ -369,9 +369,12 @@ func (r *Runner) after(ctx context.Context, run *Run, begin time.Time, res *Resu
 	}
 	g := run.W.History().LongestGap(run.faulted, healed)
 	res.Gap, res.Fault, res.FirstCommit = g.Length(), run.faulted, g.To
+	if !run.started.IsZero() {
+		res.Fault = run.started
+	}
 	if r.events {
 		var err error
-		if res.Events, err = run.Events(run.faulted); err != nil {
+		if res.Events, err = run.Events(res.Fault); err != nil {
 			return err
 		}
 	}

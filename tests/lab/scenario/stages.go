@@ -19,14 +19,17 @@ func (res Result) Marks() []bench.Mark {
 		}
 	}
 	for _, e := range res.Events {
-		add(stageOf(e.Text), e.At)
+		s := stageOf(e.Text)
+		// A server that is found down after it was demoted is no news.
+		if s != bench.Noticed || !have[bench.Demote] {
+			add(s, e.At)
+		}
 	}
-	end := res.Gap
-	if !res.FirstCommit.IsZero() {
-		add(bench.FirstCommit, res.FirstCommit)
-		end = res.FirstCommit.Sub(res.Fault)
+	if res.FirstCommit.IsZero() {
+		return nil
 	}
-	return bench.Timeline(marks, end)
+	add(bench.FirstCommit, res.FirstCommit)
+	return bench.Timeline(marks, res.FirstCommit.Sub(res.Fault))
 }
 
 // stageOf is the stage that an event of cluster.Events ends, "" for none.

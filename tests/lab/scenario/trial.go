@@ -63,15 +63,15 @@ func (t Trial) Waited(m Measure) time.Duration {
 	if m == Redundant && t.Measures[0] == Gap {
 		return backLimit
 	}
-	return trialLimit
+	return TrialLimit
 }
 
-// trialLimit bounds the wait for service, and backLimit that for the old
-// primary after a switchover, which may not come at all.
-const (
-	trialLimit = 90 * time.Second
-	backLimit  = 20 * time.Second
-)
+// TrialLimit bounds the wait for service.
+const TrialLimit = 90 * time.Second
+
+// backLimit bounds the wait for the old primary after a switchover, which may not
+// come at all.
+const backLimit = 20 * time.Second
 
 // Trials lists all trials in the order they are played. The server that hangs is
 // last: the reference does not bear it, and its lab is of no use afterwards.
@@ -167,7 +167,7 @@ func primaryHung(what string, match fault.Pattern) func(context.Context, *Run) e
 		if err := r.Must(fault.Signal(ctx, r.Site, was.primary, what, match, sigstop)); err != nil {
 			return err
 		}
-		return r.failover(ctx, was.standby, was.timeline, trialLimit)
+		return r.failover(ctx, was.standby, was.timeline, TrialLimit)
 	}
 }
 
@@ -186,7 +186,7 @@ func standbyLost(breaks func(ctx context.Context, r *Run, standby string) error)
 		if err := r.waitNoSync(ctx, s); err != nil {
 			return err
 		}
-		if err := r.WaitCommits(ctx, trialLimit); err != nil {
+		if err := r.WaitCommits(ctx, TrialLimit); err != nil {
 			return err
 		}
 		return r.stillPrimary(ctx, p)
@@ -194,7 +194,7 @@ func standbyLost(breaks func(ctx context.Context, r *Run, standby string) error)
 }
 
 func (r *Run) waitNoSync(ctx context.Context, standby string) error {
-	return r.Wait(ctx, standby+" to lose its right to be promoted", trialLimit, func(v cluster.View) bool {
+	return r.Wait(ctx, standby+" to lose its right to be promoted", TrialLimit, func(v cluster.View) bool {
 		return v.Score(standby) != "100"
 	})
 }
@@ -223,7 +223,7 @@ func plannedSwitchover(ctx context.Context, r *Run) error {
 	if _, err := r.Cluster.Must(ctx, was.standby, append(move, "--move", "--promoted", "--node", was.standby)...); err != nil {
 		return err
 	}
-	if err := r.failover(ctx, was.standby, was.timeline, trialLimit); err != nil {
+	if err := r.failover(ctx, was.standby, was.timeline, TrialLimit); err != nil {
 		return err
 	}
 	if _, err := r.Cluster.Must(ctx, was.standby, append(move, "--clear")...); err != nil {
@@ -243,20 +243,20 @@ func standbyBack(ctx context.Context, r *Run) error {
 	if _, err := r.Cluster.Must(ctx, p, append(away, "--update", "on")...); err != nil {
 		return err
 	}
-	err = r.Wait(ctx, "no server on "+s, trialLimit, func(v cluster.View) bool {
+	err = r.Wait(ctx, "no server on "+s, TrialLimit, func(v cluster.View) bool {
 		return v.Score(s) != "100" && !contains(v.On(cluster.ResourcePgsql, ""), s)
 	})
 	if err != nil {
 		return err
 	}
-	if err := r.WaitCommits(ctx, trialLimit); err != nil {
+	if err := r.WaitCommits(ctx, TrialLimit); err != nil {
 		return err
 	}
 	begin := time.Now()
 	if _, err := r.Cluster.Must(ctx, p, append(away, "--delete")...); err != nil {
 		return err
 	}
-	if err := r.redundant(ctx, s, begin, trialLimit); err != nil {
+	if err := r.redundant(ctx, s, begin, TrialLimit); err != nil {
 		return err
 	}
 	return r.stillPrimary(ctx, p)
@@ -272,16 +272,17 @@ func bothStarted(ctx context.Context, r *Run) error {
 		return err
 	}
 	begin := time.Now()
+	r.started = begin
 	for _, n := range []string{p, s} {
 		if err := r.StartNode(ctx, n); err != nil {
 			return err
 		}
 	}
-	if err := r.W.WaitAcknowledgedBy(ctx, begin, trialLimit); err != nil {
+	if err := r.W.WaitAcknowledgedBy(ctx, begin, TrialLimit); err != nil {
 		return fmt.Errorf("no commit is acknowledged after the start: %w", err)
 	}
 	r.times[Served] = firstAfter(r.W.History(), begin).Sub(begin)
-	if err := r.Wait(ctx, "health", trialLimit, func(v cluster.View) bool { return v.Healthy(r.NodeNames()) }); err != nil {
+	if err := r.Wait(ctx, "health", TrialLimit, func(v cluster.View) bool { return v.Healthy(r.NodeNames()) }); err != nil {
 		r.Log("not healthy by itself: %v", err)
 		return ctx.Err()
 	}
