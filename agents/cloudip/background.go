@@ -158,8 +158,8 @@ func (t task) run(ctx context.Context, n network, log *slog.Logger) error {
 const announceSlack = 10 * time.Second
 
 // bounded runs the task with an end: a process that nobody waits for must not live on because a socket hangs.
-func (t task) bounded(n network, log *slog.Logger) error {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(t.count)*t.interval+announceSlack)
+func (t task) bounded(n network, slack time.Duration, log *slog.Logger) error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(t.count)*t.interval+slack)
 	defer cancel()
 	done := make(chan error, 1)
 	go func() { done <- t.run(ctx, n, log) }()
@@ -188,7 +188,7 @@ func announceMain(args []string) int {
 	n, err := netif.Open(t.namespace)
 	if err == nil {
 		defer func() { _ = n.Close() }()
-		err = t.bounded(n, log)
+		err = t.bounded(n, announceSlack, log)
 	}
 	if err != nil {
 		log.Warn("the address cannot be announced", "ip", t.ip, "error", err)

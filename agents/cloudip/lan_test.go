@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -463,7 +464,24 @@ func TestAnnouncingEnds(t *testing.T) {
 		t.Errorf("announced what is not there: %x, %v", b.kernel.Sent, err)
 	}
 	b.put(2, "192.0.2.10/24")
-	if err := task.run(t.Context(), b.kernel, a.log); err != nil || len(b.kernel.Sent) != 6 {
+	if err := task.bounded(b.kernel, time.Minute, a.log); err != nil || len(b.kernel.Sent) != 6 {
 		t.Errorf("%d packets, %v", len(b.kernel.Sent), err)
+	}
+}
+
+// Nor does the process that sends them live on where the kernel does not answer.
+func TestAnnouncingIsBounded(t *testing.T) {
+	b := lan(t)
+	a := b.agent("start")
+	task := a.task(netiftest.Ethernet(2, "eth0"), 3)
+	task.interval = time.Millisecond
+	b.put(2, "192.0.2.10/24")
+	hold := make(chan struct{})
+	b.kernel.Fail = func(string) error { <-hold; return nil }
+	begin := time.Now()
+	err := task.bounded(b.kernel, 50*time.Millisecond, a.log)
+	close(hold)
+	if took := time.Since(begin); !errors.Is(err, context.DeadlineExceeded) || took > time.Second {
+		t.Errorf("%v after %v", err, took)
 	}
 }

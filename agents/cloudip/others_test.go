@@ -53,6 +53,27 @@ func TestCloudIsNotAskedInVain(t *testing.T) {
 	}
 }
 
+// A change in flight is waited for a moment only, since the next start sees it as well; giving the address back may
+// take half of the time.
+func TestCloudStopPatience(t *testing.T) {
+	for release, want := range map[string]time.Duration{releaseNever: settlePatience, releaseTry: 30 * time.Second} {
+		b := inCloud(t).with("release_on_stop=" + release)
+		b.want("start", ocf.OK)
+		left := time.Duration(0)
+		b.cloud.settle = func(ctx context.Context) error {
+			end, _ := ctx.Deadline()
+			left = time.Until(end)
+			return nil
+		}
+		if code, reason := b.within("stop", time.Minute); code != ocf.OK {
+			t.Errorf("stop: %d (%s)", code, reason)
+		}
+		if left > want || left < want-time.Second {
+			t.Errorf("release_on_stop=%s: the cloud has %v of a minute, want %v", release, left, want)
+		}
+	}
+}
+
 // Stop ends in time also if the driver does not hear the context.
 func TestCloudStopIsDeaf(t *testing.T) {
 	b := inCloud(t)

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"pgrex/lib/netif"
@@ -50,7 +51,12 @@ func TestAzureProof(t *testing.T) {
 				}
 				return "", false
 			}, slog.New(slog.DiscardHandler))
+			var hidden []string
+			c.Hide = func(secrets ...string) { hidden = append(hidden, secrets...) }
 			_, err := buildAzure(context.Background(), c)
+			if tt.code == ocf.OK && !slices.Equal(hidden, []string{"secret"}) {
+				t.Errorf("masked in the log: %q", hidden)
+			}
 			if err != nil {
 				err = cloudError(err)
 			}

@@ -163,9 +163,12 @@ func TestRedaction(t *testing.T) {
 	got := call(t, func(_ context.Context, c *Call) error {
 		c.Log.Debug("dialling", "dsn", "password=s3cret host=x")
 		c.Log.With("password", "s3cret").WithGroup("g").Info("tried", "n", 1)
+		// What is learnt on the way.
+		c.Hide("t0ken")
+		c.Log.Info("with t0ken")
 		return Errorf(ErrGeneric, "login with s3cret failed")
 	}, env, "start")
-	if strings.Contains(got.stderr, "s3cret") || strings.Count(got.stderr, "***") != 4 || !strings.Contains(got.stderr, "\nwhy:login with *** failed\n") {
+	if strings.Contains(got.stderr, "s3cret") || strings.Contains(got.stderr, "t0ken") || strings.Count(got.stderr, "***") != 5 || !strings.Contains(got.stderr, "\nwhy:login with *** failed\n") {
 		t.Errorf("%s", got.stderr)
 	}
 	if !strings.Contains(got.stderr, "INFO: tried password=*** g.n=1") || !strings.Contains(got.stderr, "DEBUG: dialling") {
