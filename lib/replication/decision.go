@@ -36,7 +36,8 @@ const (
 	SaveRecord StepKind = iota
 	// SetScore writes Node's promotion score.
 	SetScore
-	// SetSync puts Nodes in force as synchronous_standby_names (reload, read back).
+	// SetSync puts Nodes in force as synchronous_standby_names, Count of which a
+	// commit waits for (reload, read back).
 	SetSync
 	// Prove gains the Proof for Node, or ends without it within a bound.
 	Prove
@@ -44,6 +45,8 @@ const (
 	ReadCopy
 	// Open lets the server leave recovery.
 	Open
+	// SetVoter makes Node a voter by the record of Epoch.
+	SetVoter
 	// RewindData takes off the stopped server what the primary Node does not have.
 	RewindData
 	// CloneData replaces the stopped server's data by a copy of the primary Node.
@@ -55,6 +58,8 @@ type Step struct {
 	Kind   StepKind
 	Node   string
 	Nodes  []string
+	Count  int
+	Epoch  uint64
 	Score  Score
 	Record Record
 }
@@ -66,7 +71,12 @@ func (s Step) String() string {
 		return "save record " + s.Record.String()
 	case SetScore:
 		return fmt.Sprintf("score %s %s", s.Node, s.Score)
+	case SetVoter:
+		return fmt.Sprintf("voter %s epoch=%d", s.Node, s.Epoch)
 	case SetSync:
+		if s.Count < len(s.Nodes) {
+			return fmt.Sprintf("synchronous_standby_names any %d of (%s)", s.Count, strings.Join(s.Nodes, " "))
+		}
 		return "synchronous_standby_names (" + strings.Join(s.Nodes, " ") + ")"
 	case Prove:
 		return "prove that commits wait for " + s.Node

@@ -90,6 +90,9 @@ type Peer struct {
 	Row *Row
 	// Score is the node's promotion score as our copy shows it.
 	Score Score
+	// Voter is the epoch of the record by which the node votes, 0 for none. It is
+	// transient like Score.
+	Voter uint64
 }
 
 // Wal says how a stopped server's WAL ends.
@@ -130,6 +133,8 @@ type Observation struct {
 	// not survive a restart of this node's cluster stack, which makes Standby a
 	// right and not a memory.
 	Score Score
+	// Voter is the epoch of the record by which this node votes, 0 for none.
+	Voter uint64
 	// NoFencing: stonith-enabled is false. Lost nodes then count as down, because
 	// nothing will ever prove it; the agent warns about that at start.
 	NoFencing bool
@@ -146,9 +151,15 @@ type Observation struct {
 	// the names are ("" when they do): a setting that somebody else made. SyncNames
 	// is empty then, no right may stand, and none is granted.
 	Unprotected string
+	// SyncCount is how many of SyncNames a commit waits for: all of them, or in a
+	// quorum fewer.
+	SyncCount int
 	// SyncStandbys is how many cluster nodes commits shall wait for while as many
 	// stream; less than one counts as one.
 	SyncStandbys int
+	// Quorum: commits shall wait for any SyncStandbys of those that stream, rather
+	// than for certain ones.
+	Quorum bool
 	// External are application names outside the cluster that commits shall wait
 	// for too while they stream (external_standby_node_list); ExternalRows are
 	// those that stream now.

@@ -21,29 +21,39 @@ var planted = []struct {
 	// near is a seed shortly before one that finds it: a short cut for the unit
 	// tests and nothing more, the search goes on from there as far as it must.
 	near uint64
+	// several: in a life of several synchronous standbys and quorums.
+	several bool
 }{
 	{"release before withdrawal", func(w *world) { w.rules.Standbys = releaseFirst },
-		[]string{"yet may be promoted", "opened as primary without"}, 13},
+		[]string{"yet may be promoted", "opened as primary without"}, 13, false},
 	{"withdrawal not proven where it would be used", func(w *world) { w.rules.Standbys = forgetAtOnce },
-		[]string{"yet may be promoted", "opened as primary without"}, 31},
+		[]string{"yet may be promoted", "opened as primary without"}, 31, false},
 	{"read-back from the local copy", func(w *world) { w.bugs.localReadBack = true },
-		[]string{"yet may be promoted", "opened as primary without", "can acknowledge too"}, 609},
+		[]string{"yet may be promoted", "opened as primary without", "can acknowledge too"}, 609, false},
 	{"memory taken for a right", func(w *world) { w.rules.Elect, w.rules.Promote = rememberedElect, rememberedPromote },
-		[]string{"opened as primary without", "though its WAL differs"}, 2807},
+		[]string{"opened as primary without", "though its WAL differs"}, 2807, false},
 	{"LSNs compared as text", func(w *world) {
 		w.rules.Start, w.rules.Elect, w.rules.Promote = asText(r.Start), asText(r.Elect), asText(r.Promote)
-	}, []string{"opened as primary without", "though its WAL differs"}, 5},
+	}, []string{"opened as primary without", "though its WAL differs"}, 5, false},
 	{"grant without proof", func(w *world) { w.bugs.blindProof = true },
-		[]string{"yet may be promoted", "opened as primary without"}, 98},
+		[]string{"yet may be promoted", "opened as primary without"}, 98, false},
 	{"lost taken for down", func(w *world) {
 		w.rules.Standbys, w.rules.Promote = lostIsDown(r.Standbys), lostIsDown(r.Promote)
-	}, []string{"yet may be promoted", "opened as primary without"}, 112},
+	}, []string{"yet may be promoted", "opened as primary without"}, 112, false},
 	{"a promotion outranks nothing", func(w *world) {
 		w.rules.Promote, w.rules.Standbys = smallSteps(r.Promote), smallSteps(r.Standbys)
-	}, []string{"no primary though all is repaired", "acknowledges nothing"}, 730},
+	}, []string{"no primary though all is repaired", "acknowledges nothing"}, 730, false},
 	{"a crashed primary's WAL is started over unseen", func(w *world) {
 		w.rules.Start = func(r.Observation) r.Decision { return r.Decision{Verdict: r.Done} }
-	}, []string{"though its WAL differs", "no primary though all is repaired"}, 27},
+	}, []string{"though its WAL differs", "no primary though all is repaired"}, 27, false},
+	{"one voter too few", func(w *world) { w.rules.Elect, w.rules.Promote = fewerVoters(r.Elect), fewerVoters(r.Promote) },
+		[]string{"opened as primary without", "can acknowledge too"}, 1805, true},
+	{"a vote by an older record", func(w *world) { w.rules.Elect, w.rules.Promote = anyToken(r.Elect), anyToken(r.Promote) },
+		[]string{"opened as primary without", "can acknowledge too"}, 645, true},
+	{"a quorum formed beside the old one", func(w *world) { w.rules.Standbys = formAtOnce },
+		[]string{"voters of epoch", "opened as primary without"}, 460, true},
+	{"a voter with a right of its own", func(w *world) { w.rules.Standbys = voterAlone },
+		[]string{"yet may be promoted", "opened as primary without"}, 1700, true},
 }
 
 func TestPlantedBugsAreFound(t *testing.T) {
@@ -52,9 +62,13 @@ func TestPlantedBugsAreFound(t *testing.T) {
 		t.Run(bug.name, func(t *testing.T) {
 			for i := range uint64(seeds) {
 				seed := (bug.near + i) % seeds
-				w := newWorld(2+int(seed%2), r.Sync)
+				w, c := newWorld(2+int(seed%2), r.Sync), seededChooser{rand.New(rand.NewPCG(seed, 99))}
+				var more []event
+				if bug.several {
+					w, more = several(newWorld(3+int(seed%3), r.Sync), c), severalEvents()
+				}
 				bug.plant(w)
-				problem := schedule(w, seededChooser{rand.New(rand.NewPCG(seed, 99))}, 200)
+				problem := schedule(w, c, 200, more...)
 				if problem == "" {
 					continue
 				}
@@ -78,7 +92,7 @@ func releaseFirst(o r.Observation) r.Decision {
 		}
 	}
 	if len(alive) < len(o.SyncNames) {
-		return r.Decision{Verdict: r.Again, Steps: []r.Step{{Kind: r.SetSync, Nodes: alive}}}
+		return r.Decision{Verdict: r.Again, Steps: []r.Step{{Kind: r.SetSync, Nodes: alive, Count: len(alive)}}}
 	}
 	return r.Standbys(o)
 }
@@ -158,4 +172,61 @@ func smallSteps(rule func(r.Observation) r.Decision) func(r.Observation) r.Decis
 		}
 		return d
 	}
+}
+
+// fewerVoters elects with one voter less than cannot miss a commit.
+func fewerVoters(rule func(r.Observation) r.Decision) func(r.Observation) r.Decision {
+	return func(o r.Observation) r.Decision {
+		if o.Record.Quorum > 0 {
+			o.Record.Quorum++
+		}
+		return rule(o)
+	}
+}
+
+// anyToken takes every token for one of the record that is known.
+func anyToken(rule func(r.Observation) r.Decision) func(r.Observation) r.Decision {
+	return func(o r.Observation) r.Decision {
+		o.Voter = o.Record.Epoch
+		for n, p := range o.Peers {
+			p.Voter = o.Record.Epoch
+			o.Peers[n] = p
+		}
+		return rule(o)
+	}
+}
+
+// formAtOnce puts other names in force while the voters of the old ones stand.
+func formAtOnce(o r.Observation) r.Decision {
+	var streaming []string
+	for _, n := range o.Nodes {
+		if p, ok := o.Peers[n]; ok && p.Row != nil && p.Row.Streaming() && p.Presence != r.Down {
+			streaming = append(streaming, n)
+		}
+	}
+	if o.Record.Quorum > 0 && len(streaming) > 0 && (len(streaming) != len(o.SyncNames) || o.SyncCount != min(o.SyncStandbys, len(streaming))) {
+		return r.Decision{Verdict: r.Again, Steps: []r.Step{{Kind: r.SetSync, Nodes: streaming, Count: min(o.SyncStandbys, len(streaming))}}}
+	}
+	return r.Standbys(o)
+}
+
+// voterAlone grants every voter what only one that holds everything may have.
+func voterAlone(o r.Observation) r.Decision {
+	d := r.Standbys(o)
+	for _, s := range d.Steps {
+		if s.Kind == r.SetVoter {
+			d.Steps = append(d.Steps, r.Step{Kind: r.SetScore, Node: s.Node, Score: r.Standby})
+		}
+	}
+	for i, s := range d.Steps {
+		if s.Kind == r.SaveRecord && s.Record.Quorum > 0 {
+			d.Steps[i].Record.Quorum = 0
+			for _, n := range s.Record.Entitled {
+				if n != o.Self {
+					d.Steps = append(d.Steps, r.Step{Kind: r.SetScore, Node: n, Score: r.Standby})
+				}
+			}
+		}
+	}
+	return d
 }

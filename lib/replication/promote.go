@@ -37,7 +37,7 @@ func Promote(o Observation) Decision {
 // last primary granted and that our cluster stack has kept alive since, or by
 // winning the election.
 func (o Observation) right() Decision {
-	if o.Score == Standby && o.Record.Entitles(o.Self) {
+	if o.Score == Standby && o.Record.entitlesAlone(o.Self) {
 		return done()
 	}
 	winner, d := o.election()
@@ -97,7 +97,7 @@ func Ahead(o Observation) []string {
 // be promoted. The answer is its own promotion score, and the reason if all must
 // wait.
 func Elect(o Observation) Decision {
-	if o.Score == Standby && o.Record.Entitles(o.Self) {
+	if o.Score == Standby && o.Record.entitlesAlone(o.Self) {
 		return done()
 	}
 	winner, d := o.election()
@@ -124,6 +124,9 @@ func (o Observation) election() (string, Decision) {
 	if o.accepted() {
 		// An operator's explicit act: this node, with what it has.
 		return o.Self, done()
+	}
+	if winner, ok := o.electedByVoters(); ok {
+		return winner, done()
 	}
 	needed := o.Record.Concerned()
 	if !o.Record.Exists() {

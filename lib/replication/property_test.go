@@ -138,8 +138,6 @@ func events() []event {
 		{"unblock quorum", 1, true, func(w *world, c chooser) { n := anyNode(w, c); n.quorumSeen = n.stack }},
 		// external_standby_node_list is set or unset: commits wait for all or for one.
 		{"external standbys", 1, true, func(w *world, _ chooser) { w.external = !w.external }},
-		// sync_standbys is changed while all goes on.
-		{"sync standbys", 1, true, func(w *world, c chooser) { w.syncStandbys = 1 + c.pick("sync standbys", len(w.nodes)) }},
 		{"failure timeout", 4, false, func(w *world, c chooser) { anyNode(w, c).banned = false }},
 	}
 }
@@ -298,12 +296,91 @@ func setChecks(t *testing.T, n int) {
 }
 
 func TestNothingAcknowledgedIsLost(t *testing.T) {
-	for _, count := range []int{2, 3, 4} {
+	for _, count := range []int{2, 3} {
 		t.Run(fmt.Sprintf("%d nodes", count), func(t *testing.T) {
 			setChecks(t, 150*scale(t))
 			rapid.Check(t, func(t *rapid.T) {
 				w := newWorld(count, r.Sync)
 				if problem := schedule(w, rapidChooser{t}, 120); problem != "" {
+					t.Fatal(report(w, problem, 400))
+				}
+			})
+		})
+	}
+}
+
+// severalEvents are changes of sync_standbys and sync_quorum while all goes on.
+func severalEvents() []event {
+	return []event{
+		{"sync standbys", 1, true, func(w *world, c chooser) { w.syncStandbys = 1 + c.pick("sync standbys", len(w.nodes)-1) }},
+		{"quorum", 1, true, func(w *world, _ chooser) { w.quorum = !w.quorum }},
+		// A commit that reaches a few standbys only, and what then must not lose it.
+		{"commit for some", 16, false, func(w *world, c chooser) {
+			p := one(w, c, isPrimary)
+			w.commit(p)
+			w.flush(p)
+			for range max(p.server.inForceCount, 1) {
+				s := anyNode(w, c)
+				w.stream(p, s, 1<<30)
+				w.flush(s)
+			}
+		}},
+		{"primary fenced", 3, true, func(w *world, c chooser) {
+			p := one(w, c, isPrimary)
+			w.powerOff(p, 0, false)
+			for _, part := range w.partitions() {
+				w.fence(part, p)
+			}
+		}},
+		// Two that were fenced come back by themselves and fence the others.
+		{"return apart", 1, true, func(w *world, c chooser) {
+			back := map[string]int{}
+			for range 2 {
+				n := one(w, c, func(n *node) bool { return n.server.state == standby })
+				w.powerOff(n, 0, true)
+				back[n.name] = 1
+			}
+			w.settle(4)
+			w.commit(one(w, c, isPrimary))
+			w.settle(1)
+			for a := range back {
+				for _, b := range w.nodes {
+					if back[b.name] == 0 {
+						w.cutLinks[link(a, b.name)] = true
+					}
+				}
+			}
+			w.cut(back, false)
+			for name := range back {
+				n := w.node(name)
+				n.power = true
+				w.stackStart(n)
+				n.quorumSeen = true
+			}
+			w.settle(8)
+		}},
+		{"standby crash", 3, true, func(w *world, c chooser) {
+			one(w, c, func(n *node) bool { return n.server.state == standby }).crash(0)
+			w.hangUp()
+		}},
+	}
+}
+
+// several begins a life in which commits wait for several standbys, or for any
+// of them.
+func several(w *world, c chooser) *world {
+	w.syncStandbys, w.quorum, w.anyPart = 1+c.pick("sync standbys", 2), c.pick("quorum", 3) > 0, c.pick("any part", 3) == 0
+	return w
+}
+
+// TestSeveralStandbysLoseNothing is the same with sync_standbys and sync_quorum.
+func TestSeveralStandbysLoseNothing(t *testing.T) {
+	for _, count := range []int{3, 4, 5} {
+		t.Run(fmt.Sprintf("%d nodes", count), func(t *testing.T) {
+			setChecks(t, 100*scale(t))
+			rapid.Check(t, func(t *rapid.T) {
+				w := several(newWorld(count, r.Sync), rapidChooser{t})
+				if problem := schedule(w, rapidChooser{t}, 120, severalEvents()...); problem != "" {
 					t.Fatal(report(w, problem, 400))
 				}
 			})

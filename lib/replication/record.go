@@ -24,6 +24,10 @@ type Record struct {
 	// Leaving are the nodes whose right was taken away but which are not yet
 	// proven to know it: they may still act on the older right. Sorted.
 	Leaving []string
+	// Quorum, when not 0, says that the Entitled but for Primary are voters: each
+	// acknowledged commit is held by Primary and by any Quorum of them. Then none of
+	// them may succeed alone; see quorum.go.
+	Quorum int
 	// Position is how far the primary's WAL reached when this was written. It is
 	// for people and for logs; no rule reads it.
 	Position Position
@@ -45,6 +49,11 @@ func (r Record) Exists() bool { return r.Epoch != 0 }
 
 // Entitles reports whether node may succeed by this record.
 func (r Record) Entitles(node string) bool { return slices.Contains(r.Entitled, node) }
+
+// entitlesAlone reports whether node holds every acknowledged commit by itself.
+func (r Record) entitlesAlone(node string) bool {
+	return r.Entitles(node) && (r.Quorum == 0 || node == r.Primary)
+}
 
 // Concerned are the nodes that may hold acknowledged commits nobody else has,
 // as far as this record can tell: the last primary, everybody entitled, and
@@ -94,8 +103,12 @@ func (r Record) String() string {
 	if !r.Exists() {
 		return ""
 	}
-	return fmt.Sprintf("epoch=%d primary=%s entitled=%s leaving=%s system=%d timeline=%d lsn=%s",
-		r.Epoch, r.Primary, strings.Join(r.Entitled, ","), strings.Join(r.Leaving, ","),
+	quorum := ""
+	if r.Quorum > 0 {
+		quorum = fmt.Sprintf(" quorum=%d", r.Quorum)
+	}
+	return fmt.Sprintf("epoch=%d primary=%s entitled=%s leaving=%s%s system=%d timeline=%d lsn=%s",
+		r.Epoch, r.Primary, strings.Join(r.Entitled, ","), strings.Join(r.Leaving, ","), quorum,
 		r.Position.System, r.Position.Timeline, r.Position.LSN)
 }
 
@@ -118,6 +131,8 @@ func ParseRecord(s string) (Record, error) {
 			r.Entitled = set(splitList(value))
 		case "leaving":
 			r.Leaving = set(splitList(value))
+		case "quorum":
+			r.Quorum, err = strconv.Atoi(value)
 		case "system":
 			r.Position.System, err = strconv.ParseUint(value, 10, 64)
 		case "timeline":

@@ -139,15 +139,30 @@ func (s *story) do(word string, args []string) (bool, error) {
 	case "at":
 		o.Position, err = parsePosition(args)
 	case "names":
-		o.SyncNames = args
+		o.SyncNames, o.SyncCount = args, len(args)
+		if len(args) > 1 && args[0] == "any" {
+			o.SyncNames = args[2:]
+			o.SyncCount, err = strconv.Atoi(args[1])
+		}
 	case "external":
 		o.External, o.ExternalRows = true, args
 	case "sync-standbys":
 		o.SyncStandbys, err = strconv.Atoi(one)
+	case "quorum":
+		o.Quorum = true
+	case "voter": // a node's token
+		p := o.Peers[args[0]]
+		p.Voter, err = strconv.ParseUint(args[1], 10, 64)
+		if args[0] == o.Self {
+			o.Voter = p.Voter
+		} else {
+			o.Peers[args[0]] = p
+		}
 	case "no-external":
 		o.External, o.ExternalRows = false, nil
 	case "unprotected":
 		s.o.Unprotected, s.o.SyncNames = strings.Join(args, " "), nil
+		s.o.SyncCount = 0
 	case "no-fencing":
 		o.NoFencing = true
 	case "promoted":
@@ -297,17 +312,22 @@ func (s *story) carryOut() {
 			}
 			p.Score = st.Score
 		case r.SetSync:
-			o.SyncNames, o.Proofs, o.Unproven = st.Nodes, nil, nil
+			o.SyncNames, o.SyncCount, o.Proofs, o.Unproven = st.Nodes, st.Count, nil, nil
 			for name, peer := range o.Peers {
 				if peer.Row != nil && peer.Row.State == "streaming" {
 					peer.Row = &r.Row{State: "streaming", SyncState: "async"}
 					if slices.Contains(st.Nodes, name) {
 						peer.Row.SyncState = "sync"
+						if st.Count < len(st.Nodes) {
+							peer.Row.SyncState = "quorum"
+						}
 					}
 					o.Peers[name] = peer
 				}
 			}
 			continue
+		case r.SetVoter:
+			p.Voter = st.Epoch
 		case r.Prove:
 			o.Proofs = append(o.Proofs, r.Proof{Node: st.Node})
 			continue

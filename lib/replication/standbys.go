@@ -15,8 +15,13 @@ func Standbys(o Observation) Decision {
 	if o.Record.Primary != o.Self {
 		return Adopt(o)
 	}
-	if o.Mode == Async {
+	switch {
+	case o.Mode == Async:
 		return asyncStandbys(o)
+	case o.quorumStands():
+		return o.keepQuorum()
+	case o.byQuorum():
+		return o.formQuorum()
 	}
 	desired := o.desired()
 	if lost := o.lostRight(desired); len(lost) > 0 {
@@ -34,8 +39,8 @@ func Standbys(o Observation) Decision {
 		// changing the names at all would stop commits from waiting for those held.
 		return wait(fmt.Sprintf("commits wait: they no longer reach %s, and it is not yet proven that nobody there can be promoted; "+
 			"fencing must succeed (or run 'pcs stonith confirm' for a node that is surely off)", list(held)), o.copies(held)...)
-	case !sameNames(o.SyncNames, o.wanted(desired)):
-		return again(Step{Kind: SetSync, Nodes: o.wanted(desired)})
+	case !o.inForce(o.wanted(desired)):
+		return again(Step{Kind: SetSync, Nodes: o.wanted(desired), Count: len(o.wanted(desired))})
 	}
 	return o.grant(desired)
 }
@@ -52,7 +57,7 @@ func (o Observation) row(node string) *Row {
 // synced reports whether commits wait for node now, as far as the server shows.
 func (o Observation) synced(node string) bool {
 	r := o.row(node)
-	return r != nil && r.Streaming() && r.SyncState == "sync" && slices.Contains(o.SyncNames, node)
+	return r != nil && r.Streaming() && r.SyncState == "sync" && slices.Contains(o.SyncNames, node) && o.Record.Quorum == 0
 }
 
 // lostRight are the nodes that the record entitles though commits no longer wait
@@ -138,17 +143,12 @@ func (o Observation) copies(nodes []string) []Step {
 // Those that have the right keep it; then those waited for already; then the
 // first of node_list.
 func (o Observation) desired() []string {
-	var streaming []string
-	for _, n := range o.others() {
-		if r := o.row(n); r != nil && r.Streaming() {
-			streaming = append(streaming, n)
-		}
-	}
+	streaming := o.streaming()
 	if o.External {
 		return streaming
 	}
 	slices.SortStableFunc(streaming, func(a, b string) int { return o.rank(b) - o.rank(a) })
-	return streaming[:min(len(streaming), max(o.SyncStandbys, 1))]
+	return streaming[:min(len(streaming), o.waitFor())]
 }
 
 func (o Observation) rank(node string) int {
@@ -167,6 +167,11 @@ func (o Observation) wanted(desired []string) []string {
 		return desired
 	}
 	return append(slices.Clone(desired), o.ExternalRows...)
+}
+
+// inForce reports whether commits wait for each of names, and for nobody else.
+func (o Observation) inForce(names []string) bool {
+	return o.SyncCount == len(o.SyncNames) && sameNames(o.SyncNames, names)
 }
 
 func sameNames(a, b []string) bool { return slices.Equal(set(a), set(b)) }
@@ -210,7 +215,7 @@ func (o Observation) scores() []Step {
 	}
 	for _, n := range o.others() {
 		want := Never
-		if o.Record.Entitles(n) {
+		if o.Record.entitlesAlone(n) {
 			want = Standby
 		}
 		steps = append(steps, o.mend(n, want)...)

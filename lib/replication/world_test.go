@@ -32,6 +32,10 @@ type world struct {
 	external bool // rules are told that external standbys are configured
 	// syncStandbys is the parameter sync_standbys; 0 as 1.
 	syncStandbys int
+	// quorum is the parameter sync_quorum.
+	quorum bool
+	// anyPart: a part of the cluster without its quorum acts too, after fencing.
+	anyPart bool
 	// group: nodes of one group see each other over the cluster's network.
 	group map[string]int
 	// cutLinks are the cut pairs of the replication network.
@@ -210,16 +214,21 @@ func (w *world) acknowledge() {
 			if i >= s.flushed {
 				return false
 			}
+			holds := 0
 			for _, name := range s.inForce {
 				l, peer := s.senders[name], w.node(name)
-				if l == nil || !l.alive || !l.caught || peer.server.flushed <= i {
-					return false
+				if l != nil && l.alive && l.caught && peer.server.flushed > i {
+					holds++
 				}
+			}
+			if holds < s.inForceCount {
+				return false
 			}
 			w.acked[s.wal[i].commit] = true
 			w.logf("%s: commit %d acknowledged (waiting for %v)", p.name, s.wal[i].commit, s.inForce)
 			w.checkOthers(p)
 			w.checkRights(p, i)
+			w.checkVoters(p, i)
 			return true
 		})
 	}
@@ -227,7 +236,7 @@ func (w *world) acknowledge() {
 
 // checkpointer reads the configuration: from now on backends wait by it.
 func (w *world) checkpointer(n *node) {
-	n.server.inForce = slices.Clone(n.server.names)
+	n.server.inForce, n.server.inForceCount = slices.Clone(n.server.names), n.server.count
 	w.acknowledge()
 }
 
@@ -239,7 +248,7 @@ func (w *world) open(n *node) {
 	s.wal = append(slices.Clone(s.wal), entry{id: w.ids, timeline: s.wal[s.end()-1].timeline + 1})
 	s.flushed = s.end()
 	s.state = primary
-	s.names, s.inForce, s.unacked = nil, nil, nil
+	s.names, s.inForce, s.unacked, s.count, s.inForceCount = nil, nil, nil, 0, 0
 	s.senders = map[string]*sender{}
 	w.logf("%s: open as primary, %s", n.name, s.position())
 	w.checkHolds(n)
@@ -281,24 +290,46 @@ func (w *world) checkRights(p *node, i int) {
 		return
 	}
 	for _, n := range w.nodes {
-		if n == p || !n.stack || n.mem.attrs[n.name].score != r.Standby || !r.Newest(n.file, n.mem.newest()).Entitles(n.name) {
+		known := r.Newest(n.file, n.mem.newest())
+		if n == p || !n.stack || n.mem.attrs[n.name].score != r.Standby || known.Quorum > 0 || !known.Entitles(n.name) {
 			continue
 		}
-		if s := &n.server; s.flushed <= i || s.wal[i].id != p.server.wal[i].id {
+		if n.lacks(p, i) {
 			w.violate("%s acknowledged commit %d, which %s lacks and yet may be promoted", p.name, p.server.wal[i].commit, n.name)
 		}
 	}
 }
 
-// stuck: all commits of p wait for somebody who does not answer it.
-func (w *world) stuck(p, now *node) bool {
-	for _, name := range p.server.inForce {
-		l := p.server.senders[name]
-		if name == now.name || l == nil || !l.alive {
-			return true
+// checkVoters: when a commit is acknowledged, those who vote by one record and lack
+// it are too few to choose a primary.
+func (w *world) checkVoters(p *node, i int) {
+	lacking := map[uint64]int{}
+	for _, n := range w.nodes {
+		known := r.Newest(n.file, n.mem.newest())
+		if n == p || !n.stack || known.Quorum == 0 || n.mem.attrs[n.name].voter != known.Epoch || !known.Entitles(n.name) || !n.lacks(p, i) {
+			continue
+		}
+		lacking[known.Epoch]++
+		if lacking[known.Epoch] >= len(known.Entitled)-1-known.Quorum+1 {
+			w.violate("%s acknowledged commit %d, which %d voters of epoch %d lack", p.name, p.server.wal[i].commit, lacking[known.Epoch], known.Epoch)
 		}
 	}
-	return false
+}
+
+// lacks reports whether n does not have the entry of p's WAL on its disk.
+func (n *node) lacks(p *node, i int) bool {
+	return n.server.flushed <= i || n.server.wal[i].id != p.server.wal[i].id
+}
+
+// stuck: all commits of p wait for somebody who does not answer it.
+func (w *world) stuck(p, now *node) bool {
+	answering := 0
+	for _, name := range p.server.inForce {
+		if l := p.server.senders[name]; name != now.name && l != nil && l.alive {
+			answering++
+		}
+	}
+	return answering < p.server.inForceCount
 }
 
 // shutdown is a clean stop: the standbys that are connected get all there is.
@@ -327,14 +358,14 @@ func (w *world) shutdown(n *node) {
 // restart is a restart of the server by hand, without the agent.
 func (w *world) restart(n *node) {
 	s := &n.server
-	state, names := s.state, s.names
+	state, names, count := s.state, s.names, s.count
 	if state == stopped {
 		return
 	}
 	w.logf("%s: server restarted by hand", n.name)
 	w.shutdown(n)
 	n.startStandby()
-	s.state, s.names, s.inForce = state, names, slices.Clone(names)
+	s.state, s.names, s.inForce, s.count, s.inForceCount = state, names, slices.Clone(names), count, count
 	w.disconnect()
 }
 

@@ -44,11 +44,11 @@ func (w *world) look(n *node) r.Observation {
 	o := r.Observation{
 		Self: n.name, Nodes: w.names(), Mode: w.mode, Record: r.Newest(n.file, n.mem.newest()),
 		Peers: map[string]r.Peer{}, Score: own.score, Accept: own.accept, Accepted: own.accepted, AcceptName: "pgsql-accept-loss",
-		Rejoin: w.rejoin, External: w.external, SyncStandbys: w.syncStandbys, Promoted: w.promotedIn(n),
+		Rejoin: w.rejoin, External: w.external, SyncStandbys: w.syncStandbys, Quorum: w.quorum, Voter: own.voter, Promoted: w.promotedIn(n),
 	}
 	for _, peer := range w.nodes {
 		if peer != n {
-			o.Peers[peer.name] = r.Peer{Presence: n.mem.view[peer.name], Position: n.mem.attrs[peer.name].position, Score: n.mem.attrs[peer.name].score}
+			o.Peers[peer.name] = r.Peer{Presence: n.mem.view[peer.name], Position: n.mem.attrs[peer.name].position, Score: n.mem.attrs[peer.name].score, Voter: n.mem.attrs[peer.name].voter}
 		}
 	}
 	w.lookAtServer(n, &o)
@@ -59,7 +59,7 @@ func (w *world) look(n *node) r.Observation {
 func (w *world) lookAtServer(n *node, o *r.Observation) {
 	s := &n.server
 	o.Position = s.position()
-	o.SyncNames = slices.Clone(s.names)
+	o.SyncNames, o.SyncCount = slices.Clone(s.names), s.count
 	o.Wal = r.Wal{Position: s.position(), Clean: s.clean, WasPrimary: s.wasPrimary}
 	for name, p := range o.Peers {
 		p.Row = nil
@@ -70,6 +70,9 @@ func (w *world) lookAtServer(n *node, o *r.Observation) {
 			}
 			if slices.Contains(s.names, name) {
 				row.SyncState = "sync"
+				if s.count < len(s.names) {
+					row.SyncState = "quorum"
+				}
 			}
 			p.Row = &row
 		}
@@ -184,7 +187,7 @@ func (w *world) stepStart(n *node, a *action) {
 	switch a.phase {
 	case 0:
 		w.setScore(n, n.name, r.Never)
-		w.writeAttrs(n, n.name, func(a *attrs) { a.position = nil })
+		w.writeAttrs(n, n.name, func(a *attrs) { a.position, a.voter = nil, 0 })
 	case 1:
 		if s.state != stopped {
 			n.running, a.finished = true, true
@@ -222,7 +225,7 @@ func (w *world) stepDown(n *node, a *action) {
 	switch a.phase {
 	case 0:
 		w.setScore(n, n.name, r.Never)
-		w.writeAttrs(n, n.name, func(a *attrs) { a.position = nil })
+		w.writeAttrs(n, n.name, func(a *attrs) { a.position, a.voter = nil, 0 })
 	case 1:
 		was := n.server.state
 		if a.kind == "demote" {
@@ -388,10 +391,12 @@ func (w *world) carryOut(n *node, a *action, steps []r.Step) {
 				})
 		case r.SetSync:
 			a.queue = append(a.queue, func() {
-				n.server.names = slices.Clone(st.Nodes)
+				n.server.names, n.server.count = slices.Clone(st.Nodes), st.Count
 				w.lookAtServer(n, &a.obs)
 				a.obs.Proofs, a.obs.Unproven = nil, nil
 			})
+		case r.SetVoter:
+			a.queue = append(a.queue, func() { w.writeAttrs(n, st.Node, func(a *attrs) { a.voter = st.Epoch }) })
 		case r.Prove:
 			a.queue = append(a.queue, func() { w.prove(n, a, st.Node) })
 		case r.ReadCopy:

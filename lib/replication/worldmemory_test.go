@@ -20,6 +20,7 @@ type memory struct {
 // attrs are one node's transient attributes.
 type attrs struct {
 	score    r.Score
+	voter    uint64
 	position *r.Published
 	accept   uint64
 	accepted bool
@@ -207,11 +208,11 @@ func (w *world) judge(n *node, part []*node) r.Presence {
 }
 
 // quorate reports whether a partition may act. Two nodes: two_node=1, which
-// implies wait_for_all.
+// implies wait_for_all; anyPart is no-quorum-policy=ignore.
 func (w *world) quorate(part []*node) bool {
 	seen := false
 	for _, n := range part {
 		seen = seen || n.quorumSeen
 	}
-	return seen && (len(w.nodes) <= 2 || 2*len(part) > len(w.nodes))
+	return seen && (len(w.nodes) <= 2 || 2*len(part) > len(w.nodes) || w.anyPart)
 }

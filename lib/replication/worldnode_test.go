@@ -43,6 +43,8 @@ type server struct {
 	// names is synchronous_standby_names as SHOW tells it; inForce what the
 	// backends wait for: the checkpointer reads the reload when it gets to it.
 	names, inForce []string
+	// count and inForceCount: how many of them.
+	count, inForceCount int
 	// unacked are the indexes of commits whose clients still wait.
 	unacked []int
 	// senders are the lines of pg_stat_replication. A line outlives its standby
@@ -137,7 +139,7 @@ func (n *node) crash(keep int) {
 // synchronous_standby_names back.
 func (n *node) startStandby() {
 	s := &n.server
-	s.state, s.names, s.inForce = standby, nil, nil
+	s.state, s.names, s.inForce, s.count, s.inForceCount = standby, nil, nil, 0, 0
 	s.wasPrimary, s.clean = false, false
 	s.senders = map[string]*sender{}
 }
