@@ -23,8 +23,11 @@ FENCES := ipmi azure
 # What make test takes from here on is held against its budget, see tests/lab/scenarios.txt.
 BEGAN := $(shell date +%s)
 
+# The core of the scenarios is also played on the release of Debian that this is not.
+OTHER := $(shell if grep -q trixie /etc/os-release; then echo bookworm; else echo trixie; fi)
+
 .DEFAULT_GOAL := help
-.PHONY: help deps build agents test test-full unit race contract bench bench-fence bench-ip lab chaos demo lint metadata install packages clean
+.PHONY: help deps build agents test test-full test-matrix unit race contract bench bench-fence bench-ip lab chaos demo lint metadata install packages clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +47,11 @@ test: deps build unit contract lab ## everything that every change must pass; ne
 test-full: deps build unit contract ## the same with every scenario of the lab, however long
 	PGREX_RELEASES=bookworm $(TEST) -count=1 -timeout 15m -run TestInstall ./tests/packages
 	bin/lab suite --full
+
+test-matrix: deps build ## every scenario of the lab on Debian 12 and on Debian 13 (root; hours)
+	status=0; for release in bookworm trixie; do \
+		echo "=== $$release"; root=$$(tests/debian/root.sh $$release) && bin/lab suite --full --root "$$root" || status=1; \
+	done; exit $$status
 
 # -p 3: most of these tests wait for something.
 unit: ## tests that need no root and no cluster (under a minute)
@@ -67,6 +75,7 @@ bench-ip: build ## a virtual IP by our agent beside IPaddr2: take-over, time and
 	PGREX_BENCH=1 $(TEST) -count=1 -timeout 10m -v -run 'TestBench' ./tests/contract/cloudip ./tests/contract/cloudip/azure
 
 lab: build ## the scenarios on a real cluster of this machine's namespaces (root)
+	root=$$(tests/debian/root.sh $(OTHER)) && bin/lab suite --core --root "$$root"
 	bin/lab suite --began=$(BEGAN)
 
 chaos: deps build ## faults chosen by a seed on a real cluster, with checks (root): SEED=7 DURATION=10m CHAOS="--nodes=3 --disk=loop"

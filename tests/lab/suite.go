@@ -57,6 +57,7 @@ func suiteCommand() *cli.Command {
 	return &cli.Command{
 		Name: "suite", Usage: "play all scenarios of make test", Flags: append(playFlags(),
 			&cli.BoolFlag{Name: "full", Usage: "also those of make test-full"},
+			&cli.BoolFlag{Name: "core", Usage: "only those that make test plays on two releases of Debian, with --root"},
 			&cli.Int64Flag{Name: "began", Usage: "when make test began, in seconds of date +%s: its whole time is held against its budget (default: now)"}),
 		Action: func(c *cli.Context) error {
 			l, err := scenario.ParseList(scenarioList)
@@ -68,7 +69,7 @@ func suiteCommand() *cli.Command {
 			}
 			var list []scenario.Scenario
 			for _, s := range scenario.All() {
-				if l[s.Name] == scenario.InTest || c.Bool("full") {
+				if l[s.Name] == scenario.InCore || !c.Bool("core") && (l[s.Name] == scenario.InTest || c.Bool("full")) {
 					list = append(list, s)
 				}
 			}
@@ -76,7 +77,7 @@ func suiteCommand() *cli.Command {
 			if r.Budget, err = scenario.ParseBudget(scenarioList); err != nil {
 				return err
 			}
-			if !c.Bool("full") {
+			if !c.Bool("full") && !c.Bool("core") {
 				r.Began = time.Now()
 			}
 			if c.IsSet("began") {

@@ -65,6 +65,12 @@ type Options struct {
 	// Bare stops after corosync and Pacemaker are online: no PostgreSQL, no
 	// resources.
 	Bare bool
+	// Fresh stops when machines are on that nobody has worked on yet: no cluster, and
+	// of files only those in Carried. A guide begins there. Lower has to be a complete
+	// system, see tests/debian/root.sh.
+	Fresh bool
+	// Carried are files, by their path on the machines.
+	Carried map[string]string
 	// Progress is told each step that is done, for people.
 	Progress func(format string, args ...any)
 }
@@ -93,6 +99,11 @@ func Up(ctx context.Context, o Options) (*Cluster, error) {
 	}
 	if o.Lower == "" {
 		o.Lower = "/"
+	}
+	if o.Fresh {
+		if err := hasFresh(o.Lower); err != nil {
+			return nil, err
+		}
 	}
 	o.Boot = bootScript
 	begin := time.Now()
@@ -127,6 +138,9 @@ func (c *Cluster) up(ctx context.Context, o Options, begin time.Time) error {
 		return err
 	}
 	step("nodes booted")
+	if o.Fresh {
+		return errors.Join(c.save(), c.Keep(ctx))
+	}
 	if o.Bare {
 		if err := c.WaitOnline(ctx); err != nil {
 			return err

@@ -49,6 +49,9 @@ func (c *Cluster) put(node, path, content string, mode os.FileMode) error {
 }
 
 func (c *Cluster) files(o Options, node string, i int) (map[string]string, error) {
+	if o.Fresh {
+		return c.freshFiles(o, node, i)
+	}
 	f := map[string]string{
 		"/etc/hostname":               node + "\n",
 		"/etc/hosts":                  c.hosts(),
@@ -98,6 +101,11 @@ func agentPaths() map[string]string {
 
 // UpdateAgents replaces our agents on the running nodes by those in bin.
 func (c *Cluster) UpdateAgents(ctx context.Context, bin string) error {
+	return c.each(func(n string) error { return c.UpdateNode(ctx, n, bin) })
+}
+
+// UpdateNode is UpdateAgents for one node.
+func (c *Cluster) UpdateNode(ctx context.Context, node, bin string) error {
 	for name, path := range agentPaths() {
 		b, err := os.ReadFile(filepath.Join(bin, name))
 		if errors.Is(err, os.ErrNotExist) {
@@ -106,17 +114,14 @@ func (c *Cluster) UpdateAgents(ctx context.Context, bin string) error {
 		if err != nil {
 			return err
 		}
-		err = c.each(func(n string) error {
-			// Beside it first: one may be running.
-			res, err := c.ExecInput(ctx, n, string(b), "sh", "-c",
-				`mkdir -p "${0%/*}" && cat >"$0.new" && chmod 755 "$0.new" && mv "$0.new" "$0"`, path)
-			if err == nil && res.ExitCode != 0 {
-				err = errors.New(res.Message())
-			}
-			return err
-		})
+		// Beside it first: one may be running.
+		res, err := c.ExecInput(ctx, node, string(b), "sh", "-c",
+			`mkdir -p "${0%/*}" && cat >"$0.new" && chmod 755 "$0.new" && mv "$0.new" "$0"`, path)
+		if err == nil && res.ExitCode != 0 {
+			err = errors.New(res.Message())
+		}
 		if err != nil {
-			return fmt.Errorf("cannot put %s onto a node: %w", name, err)
+			return fmt.Errorf("cannot put %s onto %s: %w", name, node, err)
 		}
 	}
 	return nil

@@ -27,6 +27,7 @@ type Run struct {
 	Log func(format string, args ...any)
 
 	scenario Scenario
+	bin      string // where our agents are
 	journals string
 	started  time.Time                 // when an order was given that is measured; zero: at the fault
 	faulted  time.Time                 // of the first fault

@@ -64,6 +64,7 @@ type shape struct {
 	onDisk    bool
 	secondBMC bool
 	azure     bool
+	fresh     bool
 	example   string
 	agents    cluster.Agents
 	vars      map[string]string
@@ -202,15 +203,13 @@ func (r *Runner) drop() {
 
 // fit provides a healthy lab of the right shape: the last one if it is.
 func (r *Runner) fit(ctx context.Context, s Scenario, log func(string, ...any)) error {
-	want := shape{nodes: max(s.Nodes, 2), onDisk: s.OnDisk, secondBMC: s.SecondBMC, azure: s.Azure, example: s.Example, agents: r.Options.Agents, vars: s.Variables}
+	want := shape{nodes: max(s.Nodes, 2), onDisk: s.OnDisk, secondBMC: s.SecondBMC, azure: s.Azure, fresh: s.Fresh, example: s.Example, agents: r.Options.Agents, vars: s.Variables}
 	if s.Nodes == 0 {
 		want.nodes = 2
 	}
 	if s.Reference {
 		want.agents = cluster.Reference
 	}
-	ctx, cancel := context.WithTimeout(ctx, upLimit)
-	defer cancel()
 	if r.lab != nil && reflect.DeepEqual(r.shape, want) {
 		// One that a scenario left with other agents is of another shape.
 		v, err := r.lab.View(ctx)
@@ -221,7 +220,12 @@ func (r *Runner) fit(ctx context.Context, s Scenario, log func(string, ...any)) 
 	r.drop()
 	o := r.Options
 	o.Nodes, o.OnDisk, o.SecondBMC, o.Agents = want.nodes, want.onDisk, want.secondBMC, want.agents
-	o.Azure, o.Example = want.azure, want.example
+	o.Azure, o.Example, o.Fresh = want.azure, want.example, want.fresh
+	if s.Fresh {
+		if err := fresh(ctx, &o, log); err != nil {
+			return err
+		}
+	}
 	o.Owner = os.Getpid()
 	if r.Keep {
 		o.Owner = 0
@@ -233,15 +237,17 @@ func (r *Runner) fit(ctx context.Context, s Scenario, log func(string, ...any)) 
 			o.Variables[k] = v
 		}
 	}
+	ctx, cancel := context.WithTimeout(ctx, upLimit)
+	defer cancel()
 	lab, err := cluster.Up(ctx, o)
 	if err != nil {
 		return fmt.Errorf("no lab: %w", err)
 	}
 	r.lab, r.shape = lab, want
-	if want.nodes == 2 {
+	if want.nodes == 2 && !s.Fresh {
 		r.spent.online = append(r.spent.online, lab.OnlineAfter)
 	}
-	if s.Sick {
+	if s.Sick || s.Fresh {
 		return nil
 	}
 	if err := lab.WaitHealthy(ctx, 90*time.Second); err != nil {
@@ -255,26 +261,30 @@ func (r *Runner) fit(ctx context.Context, s Scenario, log func(string, ...any)) 
 }
 
 func (r *Runner) play(ctx context.Context, s Scenario, log func(string, ...any), res *Result) error {
-	run := &Run{Cluster: r.lab, Log: log, scenario: s, times: map[Measure]time.Duration{}}
+	run := &Run{Cluster: r.lab, Log: log, scenario: s, bin: r.Options.Bin, times: map[Measure]time.Duration{}}
 	var err error
 	if run.journals, err = os.MkdirTemp("", "pgrex-journal-"); err != nil {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(run.journals) }()
 	vip := run.Target(network.VIPPrimary)
-	if !s.Sick {
+	if !s.Sick && !s.Fresh {
 		err = prepare(ctx, vip)
 	}
 	if err != nil {
 		return err
 	}
-	if !s.Quiet {
+	defer func() {
+		if run.W != nil {
+			_ = run.W.Stop()
+		}
+	}()
+	if !s.Quiet && !s.Fresh {
 		run.W, err = writer.Start(ctx, writer.Config{Target: vip, First: writer.Numbers(time.Now()),
 			EachAnew: s.NewSessions, Log: filepath.Join(run.journals, "writer")})
 		if err != nil {
 			return err
 		}
-		defer func() { _ = run.W.Stop() }()
 		if err := run.steady(ctx); err != nil {
 			return err
 		}

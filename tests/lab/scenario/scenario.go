@@ -9,6 +9,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"slices"
 	"sort"
 	"strings"
 	"time"
@@ -29,6 +30,9 @@ type Scenario struct {
 	// Azure plays it in the lab's Azure, Sick begins it with a cluster that cannot
 	// become healthy, and leaves it so.
 	Azure, Sick bool
+	// Fresh begins with machines of Debian that nobody has worked on, which have the
+	// packages of this commit lying about. The scenario makes a cluster of them.
+	Fresh bool
 	// Example is the configuration below docs/examples, "" for that of the place.
 	Example string
 	// Variables are those of the configuration it needs.
@@ -53,7 +57,7 @@ type Scenario struct {
 func All() []Scenario {
 	var all []Scenario
 	for _, group := range [][]Scenario{
-		basic(), switchovers(), power(), alone(), agentKills(), syncs(), cuts(), upkeep(), watchers(), severalNodes(), dropIns(), addresses(), fencing(), modes(), inAzure(),
+		basic(), switchovers(), power(), alone(), agentKills(), syncs(), cuts(), upkeep(), watchers(), severalNodes(), dropIns(), addresses(), fencing(), modes(), inAzure(), mixed(), guides(),
 	} {
 		all = append(all, group...)
 	}
@@ -77,12 +81,13 @@ type When string
 const (
 	InTest When = "test" // by make test
 	InFull When = "full" // only by make test-full
+	InCore When = "core" // by make test, on the other release of Debian too
 )
 
 // List is the committed list of what runs when.
 type List map[string]When
 
-// ParseList reads lines of "name test" or "name full"; # begins a comment.
+// ParseList reads lines of "name test", "name core" or "name full"; # begins a comment.
 func ParseList(text string) (List, error) {
 	l := List{}
 	s := bufio.NewScanner(strings.NewReader(text))
@@ -92,8 +97,8 @@ func ParseList(text string) (List, error) {
 		if len(f) == 0 || f[0] == budgetWord {
 			continue
 		}
-		if len(f) != 2 || (When(f[1]) != InTest && When(f[1]) != InFull) {
-			return nil, fmt.Errorf("line %d: want \"name test\" or \"name full\", not %q", n, s.Text())
+		if len(f) != 2 || !slices.Contains([]When{InTest, InFull, InCore}, When(f[1])) {
+			return nil, fmt.Errorf("line %d: want \"name test\", \"name core\" or \"name full\", not %q", n, s.Text())
 		}
 		if l[f[0]] != "" {
 			return nil, fmt.Errorf("line %d: %s is listed twice", n, f[0])

@@ -6,11 +6,11 @@ import (
 )
 
 func TestParseList(t *testing.T) {
-	l, err := ParseList("# comment\n\na test\nb full # why\n")
+	l, err := ParseList("# comment\n\na test\nb full # why\nc core\n")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(l) != 2 || l["a"] != InTest || l["b"] != InFull {
+	if len(l) != 3 || l["a"] != InTest || l["b"] != InFull || l["c"] != InCore {
 		t.Errorf("got %v", l)
 	}
 	for _, bad := range []string{"a", "a sometimes", "a test b", "a test\na full"} {
