@@ -26,6 +26,7 @@ func benchCommand() *cli.Command {
 			&cli.IntFlag{Name: "runs", Value: 5, Usage: "of each fault, with each"},
 			&cli.StringFlag{Name: "faults", Usage: "some only, separated by commas (default: all)"},
 			&cli.StringFlag{Name: "tuned", Value: "some", Usage: "none, some or all: which faults are also played with both sides tuned"},
+			&cli.StringFlag{Name: "sides", Usage: "some only, separated by commas: reference, ours, reference tuned, ours tuned"},
 			&cli.BoolFlag{Name: "no-floor", Usage: "do not measure the floor"},
 			&cli.BoolFlag{Name: "json", Usage: "for machines; what happens is on standard error either way"},
 			&cli.StringFlag{Name: "svg", Usage: "write a picture of the timelines to this `FILE`"},
@@ -75,7 +76,7 @@ func newMeasurement(c *cli.Context) (*measurement, error) {
 	}
 	m := &measurement{options: o, trials: trials, floor: !c.Bool("no-floor"), out: os.Stderr, verbose: c.Bool("v"), file: c.String("save"),
 		series: map[string]map[string]bench.Series{}, configurations: map[string]bench.Configuration{}}
-	if m.sides, err = sides(c.String("tuned"), trials); err != nil {
+	if m.sides, err = sides(c.String("tuned"), c.String("sides"), trials); err != nil {
 		return nil, err
 	}
 	if m.file == "" {
@@ -136,23 +137,31 @@ type measurement struct {
 
 // announce says how long it will take.
 func (m *measurement) announce() {
+	_, _ = fmt.Fprintf(m.out, "%d faults, %d sides, %d runs: about %.0f minutes; results so far in %s\n",
+		len(m.trials), len(m.sides), m.conditions.Runs, m.planned().Minutes()*float64(m.conditions.Runs), m.file)
+}
+
+// planned is about what one run with all sides takes.
+func (m *measurement) planned() time.Duration {
 	whole := time.Duration(0)
 	for _, s := range m.sides {
 		whole += s.duration(m.floor)
 	}
-	whole *= time.Duration(m.conditions.Runs)
-	_, _ = fmt.Fprintf(m.out, "%d faults, %d sides, %d runs: about %.0f minutes; results so far in %s\n",
-		len(m.trials), len(m.sides), m.conditions.Runs, whole.Minutes(), m.file)
+	return whole
 }
 
 // run plays all trials with the reference, then with ours, and again: what
 // changes on the machine meanwhile changes for both.
 func (m *measurement) run(ctx context.Context, runs int) error {
+	begin, done := time.Now(), time.Duration(0)
 	for i := range runs {
 		for _, s := range m.sides {
 			if err := m.round(ctx, s, fmt.Sprintf("%d/%d %s", i+1, runs, s.name)); err != nil {
 				return err
 			}
+			done += s.duration(m.floor)
+			left := float64(time.Duration(runs)*m.planned()-done) / float64(done) * time.Since(begin).Minutes()
+			_, _ = fmt.Fprintf(m.out, "%d/%d %s is done after %.1f minutes; about %.0f are left\n", i+1, runs, s.name, time.Since(begin).Minutes(), left)
 		}
 	}
 	return nil

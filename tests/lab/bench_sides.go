@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	"pgrex/tests/lab/bench"
@@ -20,32 +22,35 @@ type side struct {
 	floor  bool // the floor is measured in its labs
 }
 
-// sides are those to compare, in the order they are played. which says for which
-// faults both sides are tuned too.
-func sides(which string, trials []scenario.Trial) ([]side, error) {
-	var tuned []scenario.Trial
+// sides are those to compare, in the order they are played. tuned says for which
+// faults the tuned ones are played too: none, some or all. only names some of them,
+// separated by commas, "" is all.
+func sides(tuned, only string, trials []scenario.Trial) ([]side, error) {
+	var matter []scenario.Trial
 	for _, t := range trials {
-		if which == "all" || which == "some" && t.Tunable {
-			tuned = append(tuned, t)
+		if tuned == "all" || tuned == "some" && t.Tunable {
+			matter = append(matter, t)
 		}
 	}
-	if which != "none" && which != "some" && which != "all" {
-		return nil, fmt.Errorf("--tuned is %q: want none, some or all", which)
+	if !slices.Contains([]string{"none", "some", "all"}, tuned) {
+		return nil, fmt.Errorf("--tuned is %q: want none, some or all", tuned)
 	}
-	out := []side{
+	all := []side{
 		{name: bench.ReferenceName, agents: cluster.Reference, trials: trials},
 		{name: bench.OursName, beside: bench.ReferenceName, agents: cluster.Ours, trials: trials, floor: true},
+		{name: bench.ReferenceName + " tuned", beside: bench.ReferenceName, agents: cluster.Reference, tuned: tunedReference(), trials: matter},
+		{name: bench.OursName + " tuned", beside: bench.OursName, agents: cluster.Ours, tuned: tunedOurs(), trials: matter},
 	}
-	if len(tuned) == 0 {
-		return out, nil
+	var out []side
+	for _, s := range all {
+		if len(s.trials) > 0 && (only == "" || slices.Contains(strings.Split(only, ","), s.name)) {
+			out = append(out, s)
+		}
 	}
-	for _, s := range []side{
-		{name: bench.ReferenceName, agents: cluster.Reference, tuned: tunedReference()},
-		{name: bench.OursName, agents: cluster.Ours, tuned: tunedOurs()},
-	} {
-		s.beside, s.trials = s.name, tuned
-		s.name += " tuned"
-		out = append(out, s)
+	for _, name := range strings.Split(only, ",") {
+		if only != "" && !slices.ContainsFunc(out, func(s side) bool { return s.name == name }) {
+			return nil, fmt.Errorf("--sides: there is no side %q to play these faults with: reference, ours, reference tuned, ours tuned", name)
+		}
 	}
 	return out, nil
 }
