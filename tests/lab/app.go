@@ -36,6 +36,7 @@ Pacemaker and PostgreSQL, four LANs and a BMC that speaks IPMI. Needs root.
    lab race --times 50             two living nodes lose each other: who dies?
    lab bench                       measure faults, ours beside the reference
    lab chaos --seed 7 -v           faults by a seed, with checks; --print 20 shows them
+   lab order                       measure in Azure what may begin beside promotion
 
 On a node: Pacemaker's log with milliseconds is /var/log/pacemaker/pacemaker.log (the
 agents' lines are in it too), PostgreSQL's is /var/log/postgresql/postgresql.log, data is
@@ -85,6 +86,7 @@ func application() *cli.App {
 			costCommand(),
 			benchCommand(),
 			chaosCommand(),
+			orderCommand(),
 		}, hiddenCommands()...),
 	}
 }

@@ -67,20 +67,28 @@ func LANs() []network.LAN {
 	return []network.LAN{network.Service, network.Replication, network.Interconnect}
 }
 
-// Role is what the identity of a node may do in the resource group: what the roles
-// in docs/cloudip-azure.md and docs/fence_azure.md have, and nothing else.
+// Role is what the identity of a node may do in the resource group, OperationsRole
+// what it may do in the subscription, which is where operations are read: what
+// docs/azure.md gives, which is what docs/cloudip-azure.md and docs/fence_azure.md
+// list, and nothing else.
 func Role() []string {
 	return []string{
 		"Microsoft.Compute/virtualMachines/read",
 		"Microsoft.Compute/virtualMachines/powerOff/action",
 		"Microsoft.Compute/virtualMachines/start/action",
-		"Microsoft.Compute/locations/operations/read",
 		"Microsoft.Network/networkInterfaces/read",
 		"Microsoft.Network/networkInterfaces/write",
 		"Microsoft.Network/virtualNetworks/subnets/join/action",
 		"Microsoft.Network/virtualNetworks/moveIpConfigurations/action",
-		"Microsoft.Network/locations/operations/read",
 		"Microsoft.Authorization/permissions/read",
+	}
+}
+
+// OperationsRole is described at Role.
+func OperationsRole() []string {
+	return []string{
+		"Microsoft.Compute/locations/operations/read",
+		"Microsoft.Network/locations/operations/read",
 	}
 }
 
@@ -140,7 +148,10 @@ func (a *Azure) config(o Options) (fake.Config, error) {
 			vm.NICs = append(vm.NICs, a.addCard(ids, cfg, node, i+1, l, network.Address(l, i+1)))
 		}
 		cfg.VMs = append(cfg.VMs, vm)
-		cfg.Principals = append(cfg.Principals, fake.Principal{Name: node, SystemOf: node, Grants: []fake.Grant{{Scope: ids.GroupID(Group), Actions: Role()}}})
+		cfg.Principals = append(cfg.Principals, fake.Principal{Name: node, SystemOf: node, Grants: []fake.Grant{
+			{Scope: ids.GroupID(Group), Actions: Role()},
+			{Scope: "/subscriptions/" + ids.Subscription(), Actions: OperationsRole()},
+		}})
 	}
 	for name, other := range o.Others {
 		a.addCard(ids, cfg, name, other.Number, network.Service, other.Address)

@@ -95,6 +95,7 @@ func inAzure() []Scenario {
 			Play:  lanConfiguration,
 		},
 	}
+	all = append(all, fencingInAzure()...)
 	for i := range all {
 		all[i].Azure = true
 	}

@@ -166,6 +166,11 @@ func (x *Race) round(ctx context.Context, r *Run, n int) (Round, error) {
 	if err != nil {
 		return round, err
 	}
+	if len(lans) > 1 {
+		if err := r.silentBetween(cut.InForce, round.Gone); err != nil {
+			return round, err
+		}
+	}
 	// Nobody can be told any more to fence the survivor, but an order may be on its way.
 	if err := life.Pause(ctx, time.Second); err != nil {
 		return round, err

@@ -13,10 +13,10 @@ import (
 	"pgrex/tests/lab/network"
 )
 
-// cloudLatency is that of the lab's Azure: quicker than the real one, so that a
+// CloudLatency is that of the lab's Azure: quicker than the real one, so that a
 // scenario shows the order of things and not patience. Scenarios that are about a
 // slow cloud make it slower.
-func cloudLatency() fake.Latency {
+func CloudLatency() fake.Latency {
 	ms := func(n int) fake.Duration { return fake.Duration(time.Duration(n) * time.Millisecond) }
 	return fake.Latency{Answer: ms(10), PowerOff: ms(300), Shutdown: ms(2000), Start: ms(500), Update: ms(1500), Program: ms(500), Tail: ms(300), Metadata: ms(2000)}
 }
@@ -46,7 +46,7 @@ func (d *daemon) buildCloud(ctx context.Context) error {
 	d.cloud, err = azure.New(ctx, d.sw, azure.Options{
 		Nodes:  d.plan.NodeNames(),
 		Others: map[string]azure.Other{ClientMachine: {Number: clientNumber, Address: network.Client}},
-		Config: fake.Config{Latency: cloudLatency(), OperationRights: true},
+		Config: fake.Config{Latency: CloudLatency(), OperationRights: true},
 		Power:  machines{d},
 	})
 	if err != nil {
