@@ -38,6 +38,8 @@ type agent struct {
 	// unwritten: an attribute for people was not written, so the next monitor must
 	// not take everything for done.
 	unwritten bool
+	// began is when this action started a worker that replaces the data directory.
+	began time.Time
 	// userErr is why pgdba could not be found; only what needs the user minds.
 	userErr error
 }
@@ -70,7 +72,7 @@ func handlers() map[string]action {
 
 // hidden are the commands that no cluster manager calls.
 func hidden() map[string]action {
-	return map[string]action{watchCommand: run((*agent).watch)}
+	return map[string]action{watchCommand: run((*agent).watch), rejoinCommand: run((*agent).rejoin)}
 }
 
 // nodeNameLimit bounds the look-ups before an action proper: who pgdba is and

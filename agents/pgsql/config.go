@@ -20,6 +20,10 @@ type config struct {
 	mode     string // none, async, sync, slave
 	rejoin   replication.Rejoin
 
+	rejoinUser, rejoinDirectory string
+	rejoinKeep, rejoinRate      int
+	rejoinWait                  time.Duration
+
 	pgctl, data, configFile, dba, host, socketDir, logFile, libs string
 	port                                                         int
 	startOpt, ctlOpt                                             string
@@ -55,6 +59,9 @@ func newConfig(c *ocf.Call) config {
 		nodes:    strings.Fields(strings.ToLower(p.String("node_list"))),
 		mode:     p.String("rep_mode"),
 		rejoin:   replication.Rejoin(p.String("rejoin")),
+
+		rejoinUser: p.String("rejoin_user"), rejoinDirectory: p.String("rejoin_directory"),
+		rejoinKeep: max(p.Int("rejoin_keep"), 1), rejoinRate: p.Int("rejoin_rate"), rejoinWait: seconds("rejoin_wait"),
 
 		pgctl: p.String("pgctl"), data: filepath.Clean(p.String("pgdata")), configFile: p.String("config"), dba: p.String("pgdba"),
 		host: p.String("pghost"), socketDir: p.String("socketdir"), logFile: p.String("logfile"), libs: p.String("pglibs"),
@@ -128,6 +135,8 @@ func (c config) check(call *ocf.Call) error {
 		return bad("pgdata=%s is not an absolute path", c.data)
 	case c.mode != modeNone && (!filepath.IsAbs(c.tmpdir) || slices.Contains(shared, c.tmpdir) || c.tmpdir == c.data):
 		return bad("tmpdir=%s must be an absolute path to a directory for this resource alone: it will be owned by %s with mode 700", c.tmpdir, c.dba)
+	case c.rejoinDirectory != "" && (!filepath.IsAbs(c.rejoinDirectory) || slices.Contains(shared, filepath.Clean(c.rejoinDirectory)) || within(c.rejoinDirectory, c.data)):
+		return bad("rejoin_directory=%s must be an absolute path to a directory for this resource alone, outside of pgdata", c.rejoinDirectory)
 	case slices.Contains(c.external, "*"):
 		return bad("external_standby_node_list must not contain *, which means any standby: name the application names")
 	case c.monitorPassword != "" && c.monitorUser == "":
@@ -159,6 +168,12 @@ func (c config) check(call *ocf.Call) error {
 		return bad("node_list (%s) does not name this node, %s", strings.Join(c.nodes, " "), c.self)
 	}
 	return nil
+}
+
+// within says whether a path is a directory or lies below it.
+func within(path, dir string) bool {
+	rel, err := filepath.Rel(dir, path)
+	return err == nil && rel != ".." && !strings.HasPrefix(rel, "../")
 }
 
 // badSlot is what PostgreSQL would have against a node's slot name, if anything.

@@ -115,7 +115,7 @@ func TestConfigDefaults(t *testing.T) {
 		resource: "pgsql", self: "n1", mode: "none", rejoin: replication.Follow,
 		pgctl: "/usr/bin/pg_ctl", data: "/var/lib/pgsql/data", configFile: "/var/lib/pgsql/data/postgresql.conf", dba: "postgres",
 		logFile: "/dev/null", libs: "/usr/lib", port: 5432, database: "template1", monitorSQL: "select now();",
-		replicationUser: "postgres", syncStandbys: 1, tmpdir: "/var/lib/pgsql/tmp",
+		replicationUser: "postgres", syncStandbys: 1, rejoinKeep: 5, rejoinWait: 10 * time.Second, tmpdir: "/var/lib/pgsql/tmp",
 		stopEscalate: 90 * time.Second, stopEscalateUnpromoted: 90 * time.Second, attrTimeout: 5 * time.Second,
 		watcher: true,
 	}

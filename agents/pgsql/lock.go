@@ -17,6 +17,7 @@ import (
 const (
 	runLock    = ".lock"    // held by whoever changes something: an action or a round
 	runWatcher = ".watcher" // held by the watcher for its life, and by those who end it
+	runRejoin  = ".rejoin"  // held by the worker that replaces the data directory
 	runTold    = ".told"    // whose end was reported to the cluster, and by whom
 )
 

@@ -1,7 +1,7 @@
 package main
 
 // The node attributes, by the part after the resource's name. All but the last
-// three are the reference agent's, values included: other resources' rules,
+// four are the reference agent's, values included: other resources' rules,
 // operation tools and people's eyes read them.
 const (
 	attrStatus   = "-status"          // reboot: STOP, HS:..., PRI, UNKNOWN
@@ -11,6 +11,7 @@ const (
 	attrReceiver = "-receiver-status" // reboot: normal, normal (master), ERROR
 	attrRecord   = "-record"          // forever: the record, see lib/replication
 	attrPosition = "-position"        // reboot: how far this node's WAL reaches, and on which line
+	attrRejoin   = "-rejoin"          // reboot: how far the replacement of this node's data is, or what became of it
 	attrAccept   = "-accept-loss"     // reboot: an operator's explicit act, the epoch it is for
 )
 

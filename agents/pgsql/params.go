@@ -9,7 +9,7 @@ import (
 
 // declaration says what the agent is called, takes and offers. Names, types and defaults of the
 // parameters, and names and timing of the actions, are those of ocf:heartbeat:pgsql: an existing
-// configuration must mean the same here. Only `rejoin` and the action reload-agent are new.
+// configuration must mean the same here. Only `rejoin` with what belongs to it and the action reload-agent are new.
 func declaration() meta.Agent {
 	return meta.Agent{
 		Name:    "pgsql",
@@ -28,7 +28,7 @@ The parameters are those of ocf:heartbeat:pgsql and ocf:linuxhajp:pgsql, so an e
 moves over by a change of its provider. The state of each node can be read in its attributes
 <resource>-status (PRI, HS:sync, HS:async, HS:alone, STOP, ...) and <resource>-data-status, for
 example with "crm_mon -A1".`,
-		Parameters: slices.Concat(serverParams(), monitorParams(), replicationParams()),
+		Parameters: slices.Concat(serverParams(), monitorParams(), replicationParams(), rejoinParams()),
 		Actions:    actions(),
 	}
 }

@@ -109,13 +109,63 @@ instant and the other one serves with everything that was acknowledged. A commit
 fewer standbys left it waits for those that are there; a standby that is lost holds commits up until it is fenced, as
 always. With external_standby_node_list set all standbys are waited for.`,
 		},
+	}
+}
+
+// rejoinParams describe what a node may do that comes back.
+func rejoinParams() []meta.Parameter {
+	return []meta.Parameter{
 		{
-			Name: "rejoin", Type: meta.Select, Default: "follow", Options: []string{"refuse", "follow"}, Reloadable: true,
-			Short: "What a returning former primary may do: refuse or follow",
-			Long: `follow: a node whose data is provably a part of the new primary's history comes back as a standby by itself; one that
+			Name: "rejoin", Type: meta.Select, Default: "follow", Options: []string{"refuse", "follow", "rewind", "clone"}, Reloadable: true,
+			Short: "What a returning former primary may do: refuse, follow, rewind or clone",
+			Long: `Each value allows all before it.
+
+refuse: a node that was primary and was not stopped as the last one is never started by itself; an operator decides.
+
+follow: a node whose data is provably a part of the new primary's history comes back as a standby by itself; one that
 holds WAL which the new primary does not have is refused, with the reason.
 
-refuse: a node that was primary and was not stopped as the last one is never started by itself; an operator decides.`,
+rewind: such a node is rewound to the new primary by pg_rewind, after the WAL that would be lost was kept, with a report
+of what it holds (rejoin_directory). It needs data checksums or wal_log_hints=on, and rejoin_user.
+
+clone: where it cannot be rewound, the data directory is replaced by a new copy of the primary's (pg_basebackup).
+
+Both are done by a process in the background, so that they hold up nothing else: a start that would wait too long for it
+(rejoin_wait) fails, and a later one finds its work done. That later start comes with failure-timeout, or after a
+cleanup. The state is shown in the node attribute <resource>-rejoin.`,
+		},
+		{
+			Name: "rejoin_user", Type: meta.String, Reloadable: true,
+			Short: "Database user of pg_rewind on the primary",
+			Long: `Unless set, repuser. With rejoin=rewind and clone it must be a superuser, or may execute pg_ls_dir(text,
+boolean, boolean), pg_stat_file(text, boolean), pg_read_binary_file(text) and pg_read_binary_file(text, bigint, bigint,
+boolean). It connects to the database postgres (or pgdb, if that is no template) at master_ip: pg_hba.conf must allow that, and a password belongs into the
+.pgpass file of the user in pgdba, for that database. A clone uses repuser alone.`,
+		},
+		{
+			Name: "rejoin_directory", Type: meta.String, Reloadable: true,
+			Short: "Where WAL is kept that a rewind or a clone removes",
+			Long: `Unless set, <pgdata>.pgrex-diverged, beside the data directory. For each return that replaced data it gets a
+directory with the WAL files beyond the point where this node left the primary's line, and a report.txt: how many
+transactions were committed there, which, when, and whether clients may have been told so. There must be room for it,
+or nothing is replaced.`,
+		},
+		{
+			Name: "rejoin_keep", Type: meta.Integer, Default: "5", Min: number(1), Reloadable: true,
+			Short: "How many pieces of diverged WAL are kept",
+			Long: `When so many are there, the oldest makes room whose commits clients were surely not told of. If there is none,
+nothing is replaced any more until somebody has looked at them and removed one.`,
+		},
+		{
+			Name: "rejoin_wait", Type: meta.Seconds, Default: "10", Min: number(0), Reloadable: true,
+			Short: "Seconds that a start waits for a rewind or a clone",
+			Long: `While a start is under way, the cluster begins nothing else, not even a failover. If the rewind or clone takes
+longer than this, the start fails and a later one brings the node back. Crash recovery before a rewind does not count.`,
+		},
+		{
+			Name: "rejoin_rate", Type: meta.Integer, Default: "0", Min: number(0), Reloadable: true,
+			Short: "Kilobytes a second that a clone may transfer; 0 for no limit",
+			Long:  `Given to pg_basebackup as --max-rate, which takes 32 to 1048576.`,
 		},
 	}
 }

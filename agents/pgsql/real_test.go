@@ -34,7 +34,7 @@ type site struct {
 
 // fresh is what sites are copied from. One database of three is enough, and a copy of it takes a
 // third of the time.
-var fresh = pgtest.Template{SQL: "UPDATE pg_database SET datistemplate = false\nDROP DATABASE template0\nDROP DATABASE postgres\n"}
+var fresh = pgtest.Template{Initdb: []string{"-k"}, SQL: "UPDATE pg_database SET datistemplate = false\nDROP DATABASE template0\nDROP DATABASE postgres\n"}
 
 func TestMain(m *testing.M) {
 	flag.Parse()

@@ -25,6 +25,9 @@ func (a *agent) start(ctx context.Context) error {
 	if err := a.conf.check(a.call); err != nil {
 		return err
 	}
+	if err := a.finishSwap(ctx); err != nil {
+		return err
+	}
 	if err := a.installed(); err != nil {
 		return err
 	}
@@ -93,7 +96,7 @@ func (a *agent) startReplicating(ctx context.Context, ps pg.Processes) error {
 		if err := a.forgetSelf(ctx); err != nil {
 			return ocf.Errorf(ocf.ErrGeneric, "not started: %w", err)
 		}
-		if err := a.mayStart(ctx); err != nil {
+		if err := a.comeBack(ctx); err != nil {
 			return err
 		}
 	}
@@ -127,38 +130,8 @@ func (a *agent) forgetSelf(ctx context.Context) error {
 	return a.apply(ctx, a.changed(append(a.noPosition(),
 		transient(a.self(), a.conf.attr(attrStatus), statusStop),
 		transient(a.self(), a.conf.attr(attrBaseline), ""),
+		transient(a.self(), a.conf.attr(attrRejoin), ""),
 		a.scoreWrite(a.conf.self, replication.Never)))...)
-}
-
-// mayStart asks the rules whether the WAL we have may be started over.
-func (a *agent) mayStart(ctx context.Context) error {
-	wal, err := a.wal(ctx)
-	if err != nil {
-		return ocf.Errorf(ocf.ErrGeneric, "not started: %w", err)
-	}
-	o := a.observation()
-	o.Wal, o.Lock = wal, exists(a.conf.lockFile())
-	if a.promoted() != "" {
-		up, err := a.awaitUpstream(ctx)
-		if err != nil {
-			a.log.Warn("the primary does not answer at master_ip", "promoted", o.Promoted, "master_ip", a.conf.primaryIP, "error", err)
-		} else {
-			up.Node = o.Promoted
-			o.Upstream = &up
-		}
-	}
-	d := replication.Start(o)
-	a.log.Info("start decided", "position", wal.Position.String(), "was_primary", wal.WasPrimary, "clean", wal.Clean, "decision", d.String())
-	if d.Verdict != replication.Done {
-		return ocf.Errorf(ocf.ErrGeneric, "not started: %s", d.Reason)
-	}
-	switch {
-	case o.Lock && o.Record.Exists():
-		a.removeLock()
-	case o.Lock:
-		a.log.Warn("PGSQL.lock of the former agent is present: this node was primary and did not stop last; it is started because its WAL may be, and the newest of all nodes will be promoted", "file", a.conf.lockFile())
-	}
-	return nil
 }
 
 // wal reads how the stopped server's WAL ends.
@@ -273,6 +246,7 @@ func (a *agent) started(ctx context.Context, conn *pg.Conn, st pg.Status) error 
 		}
 	}
 	a.dropSlots(ctx)
+	a.clearLeftovers()
 	a.try(ctx, a.changed(append(a.receiverWrites(st), transient(a.self(), a.conf.attr(attrStatus), statusAlone)))...)
 	if a.promoted() != "" {
 		return nil

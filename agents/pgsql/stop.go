@@ -19,6 +19,7 @@ func (a *agent) stop(ctx context.Context) error {
 		}
 		a.withdrawSelf(ctx, ps)
 	}
+	a.endRecovery()
 	res, err := a.server.Stop(ctx, a.stopOptions())
 	if err != nil {
 		if replicates {

@@ -219,7 +219,8 @@ func parseBackupLabel(text string) (LSN, Timeline, error) {
 			return 0, 0, fmt.Errorf("bad backup label: %w", err)
 		}
 	}
-	if lsn == 0 || tli == 0 {
+	// pg_rewind names no timeline: the one that the control data says leads there.
+	if lsn == 0 || tli == 0 && !strings.Contains(text, "BACKUP METHOD: pg_rewind\n") {
 		return 0, 0, errors.New("bad backup label: no start location or timeline")
 	}
 	return lsn, Timeline(tli), nil

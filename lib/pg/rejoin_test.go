@@ -93,6 +93,9 @@ func TestRewindAndCopy(t *testing.T) {
 		t.Error("transactions found where there is no log")
 	}
 
+	if err := old.AwaitCheckpoint(ctx, source, "postgres", id.Timeline); err != nil {
+		t.Fatal(err)
+	}
 	opts := RewindOptions{Source: source, Database: "postgres", DryRun: true}
 	if err := old.Rewind(ctx, opts); !errors.Is(err, ErrNotRewound) {
 		t.Errorf("a server that crashed is rewound: %v", err)
@@ -117,6 +120,9 @@ func TestRewindAndCopy(t *testing.T) {
 	}
 	if err := os.WriteFile(old.ConfigFile(), conf, 0o600); err != nil {
 		t.Fatal(err)
+	}
+	if rewound, err := old.EndOfWAL(ctx, nil); err != nil || rewound.Timeline != id.Timeline {
+		t.Errorf("its log ends on %v, %v", rewound, err)
 	}
 	configure(t, old, "primary_conninfo = '"+fmt.Sprintf("host=127.0.0.1 port=%d user=postgres", next.Port)+"'")
 	if err := old.touch(filepath.Join(old.Data, "standby.signal")); err != nil {

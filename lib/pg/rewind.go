@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"time"
 
 	"pgrex/lib/proc"
 )
@@ -92,6 +94,39 @@ func (s *Server) Rewind(ctx context.Context, o RewindOptions) error {
 	}
 	return nil
 }
+
+// AwaitCheckpoint waits until the control data of a primary that was promoted says
+// what timeline it is on: pg_rewind compares timelines by it, and takes the two
+// servers for one before. A checkpoint does it; it is asked for, where the user may
+// do that (a superuser, or pg_checkpoint since PostgreSQL 15), and else awaited.
+func (s *Server) AwaitCheckpoint(ctx context.Context, source Source, database string, tli Timeline) error {
+	pc, err := s.dialRemote(ctx, source, database, map[string]string{"search_path": "pg_catalog"})
+	if err != nil {
+		return err
+	}
+	c := &Conn{pg: pc}
+	defer c.Close()
+	asked := false
+	return every(ctx, checkpointPoll, "wait for the first checkpoint of the new primary", func() (bool, error) {
+		text, err := c.value(ctx, "SELECT timeline_id FROM pg_catalog.pg_control_checkpoint()")
+		if err != nil {
+			return false, err
+		}
+		if now, err := strconv.ParseUint(text, 10, 32); err != nil || Timeline(now) >= tli {
+			return err == nil, err
+		}
+		if !asked {
+			asked = true
+			if _, err := c.Exec(ctx, "CHECKPOINT"); err != nil && !IsDenied(err) {
+				return false, err
+			}
+		}
+		return false, nil
+	})
+}
+
+// checkpointPoll is how often another server is asked for its checkpoint.
+const checkpointPoll = time.Second
 
 // Settle finishes the recovery of a server that crashed as primary, without any
 // connection and without removing WAL: pg_rewind needs the log since the fork and

@@ -102,7 +102,17 @@ type Identity struct {
 // its passfile, or from .pgpass of the server's owner, where the database is
 // called "replication". Our application_name is never a standby's.
 func (s *Server) DialUpstream(ctx context.Context, conninfo string) (*Upstream, error) {
-	in, err := ParseConninfo(conninfo)
+	c, err := s.dialRemote(ctx, Source{Conninfo: conninfo}, "replication", map[string]string{"replication": "true"})
+	if err != nil {
+		return nil, err
+	}
+	return &Upstream{c}, nil
+}
+
+// dialRemote opens a connection to another server by a standby's connection
+// string, but to a database.
+func (s *Server) dialRemote(ctx context.Context, source Source, database string, params map[string]string) (*pgconn.PgConn, error) {
+	in, err := ParseConninfo(source.Conninfo)
 	if err != nil {
 		return nil, err
 	}
@@ -119,20 +129,23 @@ func (s *Server) DialUpstream(ctx context.Context, conninfo string) (*Upstream, 
 			return nil, fmt.Errorf("%w: port %q", ErrConninfo, in["port"])
 		}
 	}
-	user := in["user"]
+	user, password := in["user"], in["password"]
+	if source.User != "" && source.User != user {
+		user, password = source.User, ""
+	}
 	if user == "" {
 		user = s.User.Name
 	}
-	password := in["password"]
 	if password == "" {
-		password = s.passFile(in["passfile"], slices.Compact([]string{in["host"], host}), port, "replication", user)
+		password = s.passFile(in["passfile"], slices.Compact([]string{in["host"], host}), port, database, user)
 	}
 	cfg, err := upstreamConfig(in, host, port)
 	if err != nil {
 		return nil, err
 	}
-	cfg.User, cfg.Database, cfg.Password = user, "replication", password
-	cfg.RuntimeParams = map[string]string{"replication": "true", "application_name": appName + "-probe"}
+	cfg.User, cfg.Database, cfg.Password = user, database, password
+	cfg.RuntimeParams = map[string]string{"application_name": appName + "-probe"}
+	maps.Copy(cfg.RuntimeParams, params)
 	if timeout, ok := conninfoSeconds(in["connect_timeout"]); ok {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, timeout)
@@ -140,9 +153,9 @@ func (s *Server) DialUpstream(ctx context.Context, conninfo string) (*Upstream, 
 	}
 	c, err := pgconn.ConnectConfig(ctx, cfg)
 	if err != nil {
-		return nil, fmt.Errorf("connect for replication to %s port %d as %s: %w", host, port, user, shorten(err))
+		return nil, fmt.Errorf("connect to %s port %d as %s (database %s): %w", host, port, user, database, shorten(err))
 	}
-	return &Upstream{c}, nil
+	return c, nil
 }
 
 // conninfoSeconds reads connect_timeout as libpq does: at least 2 s, and none for

@@ -1,0 +1,180 @@
+package main
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"pgrex/lib/ocf"
+	"pgrex/lib/pg"
+	"pgrex/lib/proc"
+)
+
+// diverged is a pair whose primary n1 died with a row that n2, which is promoted, does not have.
+func diverged(t *testing.T) (n1, n2 *site) {
+	t.Helper()
+	n1, n2 = newPair(t)
+	for _, s := range []*site{n1, n2} {
+		s.env["OCF_RESKEY_rejoin_wait"] = "15"
+	}
+	n1.must(ocf.RunningPromoted, "monitor", interval, "9000")
+	n1.sql("CREATE DATABASE postgres") // where pg_rewind connects to
+	n1.sql("CREATE TABLE public.kept (n int)")
+	n1.sql("INSERT INTO public.kept VALUES (1)")
+	n2.must(ocf.OK, "monitor", interval, "9000")
+	receiver := n2.sql("SELECT pid FROM pg_stat_wal_receiver")
+	signal(t, receiver, syscall.SIGSTOP)
+	n1.sql("SET synchronous_commit = local; INSERT INTO public.kept VALUES (2)")
+	n1.crash()
+	signal(t, receiver, syscall.SIGTERM)
+	signal(t, receiver, syscall.SIGCONT)
+	n1.f.happened("n1", "demote 0", "stop 0")
+	n1.follow(n2)
+	n2.done("promote")
+	n2.sql("INSERT INTO public.kept VALUES (3)")
+	return n1, n2
+}
+
+// begin is start with a worker, which runs in this process.
+func (s *site) begin(more ...string) (ocf.Code, string, *journal) {
+	s.t.Helper()
+	env := map[string]string{}
+	for k, v := range s.env {
+		env[k] = v
+	}
+	for i := 0; i+1 < len(more); i += 2 {
+		env[more[i]] = more[i+1]
+	}
+	c, log := callOf("start", env)
+	a := agentOf(s.t, c, s.tools())
+	a.spawn = func(proc.Cmd) (int, error) {
+		call, _ := callOf("rejoin", env)
+		call.Log = c.Log
+		w := agentOf(s.t, call, s.tools())
+		ctx, cancel := context.WithTimeout(context.Background(), 50*time.Second)
+		done := make(chan struct{})
+		go func() { defer close(done); _ = w.rejoin(ctx) }()
+		s.t.Cleanup(func() { cancel(); <-done })
+		return os.Getpid(), nil
+	}
+	ctx, cancel := context.WithTimeout(s.t.Context(), 40*time.Second)
+	defer cancel()
+	c.Timeout = 40 * time.Second
+	err := a.start(ctx)
+	text := ""
+	if err != nil {
+		text = err.Error()
+	}
+	return ocf.CodeOf(err), text, log
+}
+
+// returned checks that n1 is a standby of n2 again, and that what it held was kept.
+func returned(t *testing.T, n1, n2 *site, log *journal) {
+	t.Helper()
+	n1.eventually("n1 has the rows of n2 and no others", func() bool {
+		return n1.sql("SELECT string_agg(n::text, ' ' ORDER BY n) FROM public.kept") == "1 3"
+	})
+	if n1.sql("SELECT pg_is_in_recovery()") != "t" || exists(n1.data()+".pgrex-rejoin") || exists(n1.data()+".pgrex-aside") {
+		t.Error("not clean")
+	}
+	if !strings.Contains(get(t, n1.data()+"/postgresql.conf"), n1.dir+"'") || strings.Contains(get(t, n1.data()+"/postgresql.conf"), n2.dir) {
+		t.Error("the configuration is not its own")
+	}
+	reports, err := filepath.Glob(n1.data() + ".pgrex-diverged/*/report.txt")
+	if err != nil || len(reports) != 1 {
+		t.Fatalf("reports %v, %v\n%s", reports, err, log)
+	}
+	report := get(t, reports[0])
+	says(t, report, "Commits:         1, from ", "\nAcknowledged to clients: none\n", "Because: commits waited for the standby", "COMMIT ", "pg_waldump --path="+filepath.Dir(reports[0])+" ")
+	says(t, n1.attribute("pgsql-rejoin"), " done; 1 commits from ", filepath.Dir(reports[0]))
+	n1.eventually("what is left over is removed", func() bool {
+		left, _ := filepath.Glob(n1.data() + ".pgrex-*")
+		return len(left) == 2 // the record and what was kept
+	})
+}
+
+func TestRejoinByRewind(t *testing.T) {
+	t.Parallel()
+	n1, n2 := diverged(t)
+	n1.env["OCF_RESKEY_rejoin"] = "rewind"
+	code, text, log := n1.begin()
+	if code != ocf.OK {
+		t.Fatalf("%d %s\n%s", code, text, log)
+	}
+	says(t, log.String(), "method=rewind")
+	returned(t, n1, n2, log)
+}
+
+func TestRejoinByClone(t *testing.T) {
+	t.Parallel()
+	n1, n2 := diverged(t)
+	n1.env["OCF_RESKEY_rejoin"] = "clone"
+	// pg_rewind cannot find out what differs: nobody may log in to ask.
+	n1.env["OCF_RESKEY_rejoin_user"] = "nobody_by_that_name"
+	code, text, log := n1.begin()
+	if code != ocf.OK {
+		t.Fatalf("%d %s\n%s", code, text, log)
+	}
+	says(t, log.String(), "method=rewind", "method=clone", "nobody_by_that_name")
+	returned(t, n1, n2, log)
+}
+
+// A start that would wait too long fails, and a later one finds what the worker has made.
+func TestRejoinGoesOnWithoutStart(t *testing.T) {
+	t.Parallel()
+	n1, n2 := diverged(t)
+	n1.env["OCF_RESKEY_rejoin"] = "clone"
+	n1.env["OCF_RESKEY_rejoin_user"] = "nobody_by_that_name"
+	n1.env["OCF_RESKEY_rejoin_rate"] = "4000"
+	code, text, _ := n1.begin("OCF_RESKEY_rejoin_wait", "1")
+	if code != ocf.ErrGeneric {
+		t.Fatalf("%d %s", code, text)
+	}
+	says(t, text, "not started yet: ", "clone", "pcs resource cleanup pgsql")
+	n1.must(ocf.NotRunning, "monitor", interval, "9000")
+	n1.must(ocf.OK, "stop")
+	n1.eventually("the copy is complete", func() bool {
+		b, _ := os.ReadFile(n1.data() + ".pgrex-rejoin")
+		return strings.Contains(string(b), "phase: copied")
+	})
+	code, text, log := n1.begin("OCF_RESKEY_rejoin_wait", "1")
+	if code != ocf.OK {
+		t.Fatalf("%d %s\n%s", code, text, log)
+	}
+	returned(t, n1, n2, log)
+}
+
+// Whatever was interrupted is never started as it is.
+func TestRejoinInterrupted(t *testing.T) {
+	t.Parallel()
+	n1, n2 := diverged(t)
+	n1.env["OCF_RESKEY_rejoin"] = "rewind"
+	kept := n1.dir + "/kept"
+	broken := mark{phase: phaseOverwriting, method: methodRewind, node: "n2", kept: kept, summary: "1 commits", broken: "a rewind that was interrupted",
+		fork: pg.Position{Timeline: 2, LSN: 1}, end: pg.Position{Timeline: 2, LSN: 2}}
+	put(t, n1.data()+".pgrex-rejoin", broken.String())
+	code, text, _ := n1.begin()
+	if code != ocf.ErrGeneric {
+		t.Fatalf("%d %s", code, text)
+	}
+	says(t, text, "rebuild it with pg_basebackup, or set rejoin=clone: a rewind that was interrupted", "remove "+n1.data()+".pgrex-rejoin")
+	n1.env["OCF_RESKEY_rejoin"] = "follow"
+	code, text, _ = n1.begin()
+	if code != ocf.ErrGeneric {
+		t.Fatalf("%d %s", code, text)
+	}
+	says(t, text, "rebuild it")
+	n1.env["OCF_RESKEY_rejoin"] = "clone"
+	code, text, log := n1.begin()
+	if code != ocf.OK {
+		t.Fatalf("%d %s\n%s", code, text, log)
+	}
+	n1.eventually("n1 has the rows of n2 and no others", func() bool {
+		return n1.sql("SELECT string_agg(n::text, ' ' ORDER BY n) FROM public.kept") == "1 3"
+	})
+	_ = n2
+}
