@@ -26,6 +26,7 @@ func chaosCommand() *cli.Command {
 			&cli.IntFlag{Name: "rounds", Usage: "at most so many rounds; 0 for any number"},
 			&cli.StringFlag{Name: "faults", Usage: "names and groups of faults to choose from, separated by commas (default: all)"},
 			&cli.StringSliceFlag{Name: "round", Usage: "a round by hand instead: \"kill-postmaster@primary; cut:replication both@standby/5s+1s\""},
+			&cli.BoolFlag{Name: "clocks", Usage: "give each node's daemons another time of day, by the seed (needs libfaketime)"},
 			&cli.IntFlag{Name: "print", Usage: "print so many rounds and do nothing"},
 			&cli.StringFlag{Name: "planted", Usage: "instead, build agents with a planted bug, or all of them one after the other, and find it"},
 			&cli.StringFlag{Name: "source", Value: ".", Usage: "source tree for --planted"},
@@ -68,6 +69,10 @@ func chaosRun(c *cli.Context) (*chaos.Run, cluster.Options, error) {
 	r.Plan = chaos.Plan{Seed: c.Uint64("seed"), Shape: chaos.Shape{Nodes: o.Nodes, Azure: o.Azure, OnDisk: o.OnDisk}}
 	if r.Plan.Kinds, err = chaos.Choose(r.Plan.Shape, c.String("faults")); err != nil {
 		return nil, o, err
+	}
+	if c.Bool("clocks") {
+		o.Clocks = r.Plan.Clocks(o.NodeNames())
+		r.Plan.Shape.Clocks = true
 	}
 	for i, text := range c.StringSlice("round") {
 		round, err := chaos.ParseRound(i+1, text, chaos.Kinds())

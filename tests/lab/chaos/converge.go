@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,6 +21,8 @@ const (
 	// nothing is broken any more, operatorLimit after an operator has helped.
 	aloneLimit    = 100 * time.Second
 	operatorLimit = 3 * time.Minute
+	// helpAfter is when an operator looks for what is plainly missing.
+	helpAfter = 20 * time.Second
 	// refusalStays is how long a start that was refused must be the last word.
 	refusalStays = 5 * time.Second
 )
@@ -77,10 +80,10 @@ func (r *Run) converge(ctx context.Context) (acts []string, err error) {
 	for {
 		v, err := r.C.View(waiting)
 		if err == nil && r.healthy(v) {
-			return nil, nil
+			return acts, nil
 		}
 		if ctx.Err() != nil {
-			return nil, ctx.Err()
+			return acts, ctx.Err()
 		}
 		if waiting.Err() != nil {
 			break
@@ -96,8 +99,8 @@ func (r *Run) converge(ctx context.Context) (acts []string, err error) {
 		} else {
 			refused = time.Time{}
 		}
-		if err := r.startStopped(waiting, time.Since(begin)); err != nil {
-			r.Log("cannot start a cluster: %v", err)
+		if time.Since(begin) > helpAfter {
+			acts = append(acts, r.help(waiting, v)...)
 		}
 		_ = life.Pause(waiting, 200*time.Millisecond)
 	}
@@ -131,30 +134,37 @@ func (r *Run) refusal(v cluster.View) string {
 	return ""
 }
 
-// startStopped starts the cluster on nodes that are on and have had none for long:
-// an operator's act, which is named.
-func (r *Run) startStopped(ctx context.Context, since time.Duration) error {
-	if since < 20*time.Second {
-		return nil
-	}
+// help does what needs doing at once when it is seen: it starts the cluster on nodes
+// that are on and have none, and has attributes written again that Pacemaker has
+// lost. It names what it did.
+func (r *Run) help(ctx context.Context, v cluster.View) (acts []string) {
 	for _, n := range r.C.NodeNames() {
 		m, err := r.C.Site.Node(ctx, n)
-		if err != nil || !m.On() {
+		if err != nil || !m.On() || m.Frozen {
 			continue
 		}
 		ps, err := fault.Find(r.C.Site, n, func(p fault.Process) bool {
 			return fault.Daemon("pacemakerd")(p) || fault.Daemon("corosync")(p)
 		})
-		if err != nil {
-			return err
-		}
-		if len(ps) == 0 {
+		switch {
+		case err != nil:
+			r.Log("cannot look at %s: %v", n, err)
+		case len(ps) == 0:
 			r.Log("operator: pcs cluster start on %s", n)
-			r.started++
+			acts = append(acts, "pcs cluster start")
 			if err := r.C.StartNode(ctx, n); err != nil {
-				return err
+				r.Log("cannot start the cluster on %s: %v", n, err)
+			}
+		// The controller of a node was killed: its attributes were taken out of the
+		// configuration, the attribute manager has them still, and whoever writes the
+		// same value again changes nothing.
+		case slices.Contains(v.Online(), n) && v.Attribute(n, "ping-status") == "" && slices.Contains(v.On("ping", ""), n):
+			r.Log("operator: attrd_updater --refresh on %s, whose ping-status is lost", n)
+			acts = append(acts, "attrd_updater --refresh")
+			if _, err := r.C.Must(ctx, n, "attrd_updater", "--refresh"); err != nil {
+				r.Log("%v", err)
 			}
 		}
 	}
-	return nil
+	return acts
 }

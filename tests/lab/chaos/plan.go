@@ -24,6 +24,8 @@ type Shape struct {
 	Azure bool
 	// OnDisk says that its data is on a real file system, which can be full.
 	OnDisk bool
+	// Clocks says that its nodes do not agree on the time of day.
+	Clocks bool
 }
 
 // String names the shape.
@@ -35,7 +37,11 @@ func (s Shape) String() string {
 	if s.OnDisk {
 		disk = "loop"
 	}
-	return fmt.Sprintf("profile=%s nodes=%d disk=%s", profile, s.Nodes, disk)
+	text := fmt.Sprintf("profile=%s nodes=%d disk=%s", profile, s.Nodes, disk)
+	if s.Clocks {
+		text += " clocks=differ"
+	}
+	return text
 }
 
 // Role is a node by the part it plays when its round begins.
@@ -120,6 +126,21 @@ func (p Plan) Round(number int) Round {
 		r.add(p.Kinds[rng.IntN(n)], rng, r.Steps[len(r.Steps)-1].At+gap, p.Shape)
 	}
 	return r
+}
+
+// Clocks chooses how far each node's time of day is off: seconds to half a day, either
+// way.
+func (p Plan) Clocks(nodes []string) map[string]time.Duration {
+	rng := source(p.Seed, 2, 0)
+	out := map[string]time.Duration{}
+	for _, n := range nodes {
+		far := time.Duration(2<<rng.IntN(14)) * time.Second
+		if rng.IntN(2) == 0 {
+			far = -far
+		}
+		out[n] = far
+	}
+	return out
 }
 
 // source is a stream of numbers of its own for each choice of its arguments.

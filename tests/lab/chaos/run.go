@@ -56,7 +56,6 @@ type Run struct {
 	clients *clients
 	arp     *answers
 	total   Tally
-	started int // clusters that an operator has started
 
 	mu    sync.Mutex
 	notes strings.Builder
@@ -189,14 +188,10 @@ func (r *Run) round(ctx context.Context, round Round) error {
 		return fmt.Errorf("the lab cannot be mended: %w", err)
 	}
 	healed := time.Now()
-	r.started = 0
 	acts, err := r.converge(ctx)
 	if err != nil {
 		_ = r.data(ctx) // what is more important than this error
 		return fmt.Errorf("does not converge (after %s): %w", strings.Join(acts, ", "), err)
-	}
-	for range r.started {
-		acts = append(acts, "pcs cluster start")
 	}
 	took := time.Since(healed)
 	if err := r.w.WaitAcknowledgedBy(ctx, time.Now(), 20*time.Second); err != nil {

@@ -62,6 +62,8 @@ type Options struct {
 	Example string
 	// Variables override variables of the configuration.
 	Variables map[string]string
+	// Clocks are how far the time of day of a node's daemons is off, whole seconds.
+	Clocks map[string]time.Duration
 	// Bare stops after corosync and Pacemaker are online: no PostgreSQL, no
 	// resources.
 	Bare bool
@@ -84,6 +86,7 @@ type Cluster struct {
 	// online, for the one that built it.
 	OnlineAfter time.Duration
 
+	clocks  map[string]time.Duration
 	example string // the configuration it gets
 	vars    map[string]string
 	mode    string                 // pgsql's rep_mode
@@ -111,7 +114,7 @@ func Up(ctx context.Context, o Options) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Cluster{Site: s, Agents: o.Agents, example: o.example(), vars: variables(o)}
+	c := &Cluster{Site: s, Agents: o.Agents, clocks: o.Clocks, example: o.example(), vars: variables(o)}
 	c.mode = c.vars["REP_MODE"]
 	if err := c.up(ctx, o, begin); err != nil {
 		dir, _ := c.KeepLogs("up-" + o.Name)

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"pgrex/tests/lab/network"
 )
@@ -65,6 +66,9 @@ func (c *Cluster) files(o Options, node string, i int) (map[string]string, error
 	}
 	if err := c.addCloudFiles(f); err != nil {
 		return nil, err
+	}
+	if off := o.Clocks[node]; off != 0 {
+		f["/etc/lab/clock"] = clock(off)
 	}
 	if o.Agents == Reference {
 		helper, err := patchedHelper(o.Lower)
@@ -125,6 +129,15 @@ func (c *Cluster) UpdateNode(ctx context.Context, node, bin string) error {
 		}
 	}
 	return nil
+}
+
+// clock is what gives the programs of a node that are written in C another time of
+// day. Timers are not touched.
+func clock(off time.Duration) string {
+	return fmt.Sprintf(`lib=$(ls /usr/lib/*/faketime/libfaketimeMT.so.1 2>/dev/null)
+if [ -z "$lib" ]; then echo "no libfaketime: apt-get install libfaketime" >&2; exit 1; fi
+export LD_PRELOAD=$lib FAKETIME=%+d FAKETIME_DONT_FAKE_MONOTONIC=1
+`, int(off.Seconds()))
 }
 
 func (c *Cluster) prepareLogs(node string) error {
@@ -261,6 +274,7 @@ if [ -e /etc/lab/autostart ]; then exec /etc/lab/start; fi
 const start = `#!/bin/sh
 # Start the cluster on this node.
 until [ -e /run/lab-booted ]; do sleep 0.02; done
+if [ -e /etc/lab/clock ]; then . /etc/lab/clock; fi
 corosync || exit 1
 # In the lab's Azure: the Resource Manager's certificate.
 if [ -e /etc/lab/ca.pem ]; then export SSL_CERT_FILE=/etc/lab/ca.pem; fi

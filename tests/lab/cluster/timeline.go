@@ -20,7 +20,11 @@ type LogLine struct {
 	Text string
 }
 
-// LogSince reads a node's Pacemaker log from a time on.
+// daemons begin the names of those that write the log by their node's clock; the
+// agents' lines are by the true one.
+const daemons = "pacemaker"
+
+// LogSince reads a node's Pacemaker log from a time on, which is the true one.
 func (c *Cluster) LogSince(node string, since time.Time) ([]LogLine, error) {
 	f, err := os.Open(filepath.Join(c.Logs(node), "pacemaker", "pacemaker.log"))
 	if err != nil {
@@ -32,6 +36,9 @@ func (c *Cluster) LogSince(node string, since time.Time) ([]LogLine, error) {
 	s.Buffer(nil, 1<<20)
 	for s.Scan() {
 		l, ok := parseLogLine(s.Text(), since)
+		if strings.HasPrefix(l.Daemon, daemons) {
+			l.At = l.At.Add(-c.clocks[node])
+		}
 		if ok && !l.At.Before(since.Truncate(time.Millisecond)) {
 			out = append(out, l)
 		}
