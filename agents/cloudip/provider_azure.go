@@ -44,25 +44,9 @@ func buildAzure(_ context.Context, c *ocf.Call) (cloud.Provider, error) {
 	if err := fitAzure(c); err != nil {
 		return nil, err
 	}
-	who := lib.Identity{Managed: p.String("identity")}
-	if user := p.String("username"); user != "" {
-		who = lib.Identity{
-			Application: user, Tenant: p.String("tenantId"),
-			CertificateFile: p.String("certificate_file"), FederatedTokenFile: p.String("federated_token_file"),
-		}
-		if file := p.String("password_file"); file != "" {
-			secret, err := readSecret(file)
-			if err != nil {
-				return nil, unproven("password_file", err)
-			}
-			who.Secret = strings.TrimRight(secret, "\r\n")
-			c.Hide(who.Secret)
-		}
-		if who.CertificateFile != "" {
-			if err := private(who.CertificateFile); err != nil {
-				return nil, unproven("certificate_file", err)
-			}
-		}
+	who, err := azureIdentity(c)
+	if err != nil {
+		return nil, err
 	}
 	words := associations(p.String("preserve_associations"))
 	return azure.New(azure.Options{
@@ -77,6 +61,33 @@ func buildAzure(_ context.Context, c *ocf.Call) (cloud.Provider, error) {
 		Preserve: azure.Preserve{ASG: slices.Contains(words, "asg"), PublicIP: slices.Contains(words, "pip"), LB: slices.Contains(words, "lb")},
 		StateDir: stateDir, Log: c.Log,
 	}), nil
+}
+
+// azureIdentity is who the parameters say we are, with the proofs read from their files.
+func azureIdentity(c *ocf.Call) (lib.Identity, error) {
+	p := c.Params
+	user := p.String("username")
+	if user == "" {
+		return lib.Identity{Managed: p.String("identity")}, nil
+	}
+	who := lib.Identity{
+		Application: user, Tenant: p.String("tenantId"),
+		CertificateFile: p.String("certificate_file"), FederatedTokenFile: p.String("federated_token_file"),
+	}
+	if file := p.String("password_file"); file != "" {
+		secret, err := readSecret(file)
+		if err != nil {
+			return who, unproven("password_file", err)
+		}
+		who.Secret = strings.TrimRight(secret, "\r\n")
+		c.Hide(who.Secret)
+	}
+	if who.CertificateFile != "" {
+		if err := private(who.CertificateFile); err != nil {
+			return who, unproven("certificate_file", err)
+		}
+	}
+	return who, nil
 }
 
 // unproven is the error of a file that proves who we are. It is this node's file: an answer that stops

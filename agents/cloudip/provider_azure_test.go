@@ -3,11 +3,14 @@ package main
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
+	"pgrex/lib/azure"
 	"pgrex/lib/netif"
 	"pgrex/lib/netif/netiftest"
 	"pgrex/lib/ocf"
@@ -62,6 +65,46 @@ func TestAzureProof(t *testing.T) {
 			}
 			if got := ocf.CodeOf(err); got != tt.code {
 				t.Errorf("%d, want %d: %v", got, tt.code, err)
+			}
+		})
+	}
+}
+
+// Each way to say who we are becomes that identity, and no other.
+func TestAzureIdentity(t *testing.T) {
+	proof := filepath.Join(t.TempDir(), "proof")
+	if err := os.WriteFile(proof, []byte("s3cret\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	app := map[string]string{"username": "app", "tenantId": "tenant"}
+	with := func(name, value string) map[string]string {
+		m := maps.Clone(app)
+		m[name] = value
+		return m
+	}
+	protected := with("certificate_file", proof)
+	protected["password_file"] = proof
+	for name, tt := range map[string]struct {
+		params map[string]string
+		want   azure.Identity
+	}{
+		"the machine's own":     {nil, azure.Identity{}},
+		"user-assigned":         {map[string]string{"identity": "/subscriptions/s/x"}, azure.Identity{Managed: "/subscriptions/s/x"}},
+		"secret":                {with("password_file", proof), azure.Identity{Application: "app", Tenant: "tenant", Secret: "s3cret"}},
+		"certificate":           {with("certificate_file", proof), azure.Identity{Application: "app", Tenant: "tenant", CertificateFile: proof}},
+		"protected certificate": {protected, azure.Identity{Application: "app", Tenant: "tenant", CertificateFile: proof, Secret: "s3cret"}},
+		"workload identity":     {with("federated_token_file", proof), azure.Identity{Application: "app", Tenant: "tenant", FederatedTokenFile: proof}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := ocf.NewCall(declaration(), "start", func(name string) (string, bool) {
+				v, ok := tt.params[strings.TrimPrefix(name, "OCF_RESKEY_")]
+				return v, ok
+			}, slog.New(slog.DiscardHandler))
+			if err := fitAzure(c); err != nil {
+				t.Error(err)
+			}
+			if got, err := azureIdentity(c); err != nil || got != tt.want {
+				t.Errorf("%+v, %v", got, err)
 			}
 		})
 	}

@@ -71,3 +71,14 @@ func TestClasses(t *testing.T) {
 		})
 	}
 }
+
+// Which Azure it is stands in the machine's metadata; a name that is not known is the public one's.
+func TestCloudOf(t *testing.T) {
+	for environment, want := range map[string]string{
+		"AzurePublicCloud": azure.Public, "AzureUSGovernmentCloud": azure.USGov, "AzureChinaCloud": azure.China, "": azure.Public, "AzureMars": azure.Public,
+	} {
+		if got := cloudOf(environment); got != want {
+			t.Errorf("%q is %q, want %q", environment, got, want)
+		}
+	}
+}

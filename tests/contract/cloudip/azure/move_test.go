@@ -266,3 +266,48 @@ func TestStopWithoutCloud(t *testing.T) {
 	c.silent(100 * time.Millisecond)
 	n1.does("stop")
 }
+
+// TestBootWithoutCloud boots a former holder whose system's tools give it the address again, while neither the
+// Resource Manager nor the metadata service can be asked. "Running" would be a lie that makes a cluster restart
+// the address where it serves. "Not running" would be one of a start that was killed, of which nobody knows how it ended.
+func TestBootWithoutCloud(t *testing.T) {
+	t.Parallel()
+	w := begin(t, nil)
+	c := w.calls()
+	n1, n2 := w.nodes["n1"], w.nodes["n2"]
+	n1.does("start")
+	n1.die()
+	n2.does("start")
+	c.from("n2", 10*time.Second)
+	away := func(n *node, away bool) { w.try(w.sw.Hide(t.Context(), n.name, away)) }
+
+	n1.boot()
+	away(n1, true)
+	w.try(w.Detach("n1"))
+	n1.ip("address", "add", vip.String()+"/24", "dev", network.Service.Interface())
+	n1.does("probe", 7)
+	w.only("n2")
+	c.from("n2", time.Second)
+
+	// The other way round: what a start of this boot has put there is running while nobody can tell.
+	n2.does("stop")
+	w.ForgetRequests()
+	w.Script(fake.Fault{Service: fake.ARM, Path: "/operations/", Hang: true, Times: -1})
+	w.give("", vip)
+	take := n2.begin(agent, "start", patience, params()...)
+	w.accepted()
+	for begin := time.Now(); !n2.has(vip); time.Sleep(10 * time.Millisecond) {
+		if time.Since(begin) > 10*time.Second {
+			t.Fatal("the address has not come")
+		}
+	}
+	take.kill()
+	away(n2, true)
+	n2.does("probe")
+	if !n2.has(vip) {
+		t.Error("what a start of this boot has put there was taken off although nobody can tell")
+	}
+	away(n2, false)
+	w.ClearFaults()
+	n2.does("stop")
+}
