@@ -16,8 +16,8 @@ import (
 	"pgrex/tests/lab/writer"
 )
 
-// answer is what the reader of a guide types where a password is asked for.
-const answer = "secret-of-hacluster"
+// typed is what the reader of a guide types where a password is asked for.
+const typed = "secret-of-hacluster"
 
 // reader follows guides, block by block.
 type reader struct {
@@ -116,7 +116,7 @@ func (g *reader) run(ctx context.Context, b guide.Block) error {
 func (g *reader) typed(ctx context.Context, node, user, script string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, 150*time.Second)
 	defer cancel()
-	res, err := g.ExecInput(ctx, node, strings.Repeat(answer+"\n", 2),
+	res, err := g.ExecInput(ctx, node, strings.Repeat(typed+"\n", 2),
 		"runuser", "--login", user, "--shell=/bin/sh", "--command", "set -e\n"+script)
 	said := string(res.Stdout) + string(res.Stderr)
 	if err == nil && res.ExitCode != 0 {
