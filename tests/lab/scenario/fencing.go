@@ -135,6 +135,10 @@ func fenceReplaced(ctx context.Context, r *Run) error {
 	if err != nil {
 		return err
 	}
+	// The delay becomes the agent's affair.
+	if err := r.follow(ctx, was.standby, fencePage, "replace-delay", ""); err != nil {
+		return err
+	}
 	begin := time.Now()
 	if err := r.primaryFenced(ctx, fault.PowerOff); err != nil {
 		return err
