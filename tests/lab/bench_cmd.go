@@ -187,9 +187,7 @@ func (m *measurement) round(ctx context.Context, s side, name string) error {
 			return err
 		}
 		m.note(t, s.name, name, res)
-		if err := writeFile(m.file, m.report().WriteJSON); err != nil {
-			return fmt.Errorf("cannot keep the results: %w", err)
-		}
+		m.keep()
 	}
 	if m.floor && s.floor {
 		return m.measureFloor(ctx, r, name)
@@ -259,7 +257,15 @@ func (m *measurement) measureFloor(ctx context.Context, r *scenario.Runner, name
 		_, _ = fmt.Fprintf(m.out, "%s floor: an agent that does nothing %.3f s, bare promotion %.3f s\n", name, f.Move.Seconds(), f.Promotion.Seconds())
 	}
 	m.floors.Move, m.floors.Promotion = append(m.floors.Move, move), append(m.floors.Promotion, promotion)
-	return writeFile(m.file, m.report().WriteJSON)
+	m.keep()
+	return nil
+}
+
+// keep writes the results so far. That it cannot is no reason to lose them all.
+func (m *measurement) keep() {
+	if err := writeFile(m.file, m.report().WriteJSON); err != nil {
+		_, _ = fmt.Fprintf(m.out, "cannot keep the results so far: %v\n", err)
+	}
 }
 
 // look notes what the figures hold under, from a lab itself.
@@ -316,7 +322,11 @@ func (m *measurement) report() bench.Report {
 	for _, t := range m.trials {
 		for _, x := range t.Measures {
 			if row := t.Row(x); m.series[row] != nil {
-				r.Rows = append(r.Rows, bench.Row{Fault: row, Above: t.Floor, Sides: m.series[row]})
+				out := bench.Row{Fault: row, Above: t.Floor, Sides: m.series[row]}
+				if x == t.Measures[0] {
+					out.Target = t.Target
+				}
+				r.Rows = append(r.Rows, out)
 			}
 		}
 	}

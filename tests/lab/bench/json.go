@@ -32,6 +32,8 @@ type (
 	rowJSON struct {
 		Fault string `json:"fault"`
 		Above bool   `json:"compared_with_floor"`
+		// Target is what our median is to stay under.
+		Target *int64 `json:"target_ms,omitempty"`
 		// Ratio is the reference's median by ours.
 		Ratio *float64              `json:"ratio"`
 		Sides map[string]seriesJSON `json:"sides"`
@@ -54,7 +56,7 @@ func (r Report) WriteJSON(w io.Writer) error {
 	out := reportJSON{Conditions: r.Conditions, Sides: r.Sides, Floor: floorJSON{
 		Median: milliseconds(r.Floor.Median()), Move: toJSON(r.Floor.Move), Promotion: toJSON(r.Floor.Promotion)}}
 	for _, x := range r.Rows {
-		row := rowJSON{Fault: x.Fault, Above: x.Above, Sides: map[string]seriesJSON{}}
+		row := rowJSON{Fault: x.Fault, Above: x.Above, Target: milliseconds(x.Target), Sides: map[string]seriesJSON{}}
 		if n, atLeast := x.Ratio(ReferenceName, OursName); n > 0 && !atLeast {
 			row.Ratio = &n
 		}
@@ -79,7 +81,7 @@ func ReadJSON(rd io.Reader) (Report, error) {
 	r := Report{Conditions: in.Conditions, Sides: in.Sides,
 		Floor: Floor{Move: in.Floor.Move.series(), Promotion: in.Floor.Promotion.series()}}
 	for _, x := range in.Rows {
-		row := Row{Fault: x.Fault, Above: x.Above, Sides: map[string]Series{}}
+		row := Row{Fault: x.Fault, Above: x.Above, Target: duration(x.Target), Sides: map[string]Series{}}
 		for name, s := range x.Sides {
 			row.Sides[name] = s.series()
 		}

@@ -45,6 +45,8 @@ type Row struct {
 	Fault string
 	// Above says that it is compared with the floor.
 	Above bool
+	// Target is what our median is to stay under, 0 for none.
+	Target time.Duration
 	// Sides are the runs of each side by its name, in the order they were made.
 	Sides map[string]Series
 }
@@ -94,7 +96,7 @@ type Report struct {
 func (r Report) Print(w io.Writer) error {
 	r.printConditions(w)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	_, _ = fmt.Fprintln(t, "fault\tagents\tmedian\tmin\tmax\tratio\tby floor\tlost\tno time")
+	_, _ = fmt.Fprintln(t, "fault\tagents\tmedian\tmin\tmax\tratio\tby floor\ttarget\tlost\tno time")
 	for _, x := range r.Rows {
 		name := x.Fault
 		for _, side := range r.Sides {
@@ -102,7 +104,7 @@ func (r Report) Print(w io.Writer) error {
 			if len(s) == 0 {
 				continue
 			}
-			printSeries(t, name, side.Name, s, r.ratio(x, side), r.aboveFloor(x, s))
+			printSeries(t, name, side.Name, s, r.ratio(x, side), r.aboveFloor(x, s), target(x, side, s))
 			name = ""
 		}
 	}
@@ -114,7 +116,7 @@ func (r Report) Print(w io.Writer) error {
 		{"", "PostgreSQL's bare promotion", r.Floor.Promotion},
 	} {
 		if len(f.runs) > 0 {
-			printSeries(t, f.name, f.agents, f.runs, "-", "-")
+			printSeries(t, f.name, f.agents, f.runs, "-", "-", "-")
 		}
 	}
 	if m := r.Floor.Median(); m > 0 {
@@ -202,6 +204,18 @@ func (r Report) aboveFloor(x Row, s Series) string {
 	return strconv.FormatFloat(float64(m)/float64(floor), 'f', 1, 64)
 }
 
+// target says what our median was to be and whether it is.
+func target(x Row, side Side, s Series) string {
+	if x.Target == 0 || !strings.HasPrefix(side.Name, OursName) {
+		return "-"
+	}
+	word := "met"
+	if m := s.Figures().Median; m == 0 || m >= x.Target {
+		word = "missed"
+	}
+	return inSeconds(x.Target) + " " + word
+}
+
 func mark(atLeast bool) string {
 	if atLeast {
 		return ">"
@@ -209,14 +223,14 @@ func mark(atLeast bool) string {
 	return ""
 }
 
-func printSeries(w io.Writer, fault, agents string, s Series, ratio, above string) {
+func printSeries(w io.Writer, fault, agents string, s Series, ratio, above, target string) {
 	f := s.Figures()
 	median := inSeconds(f.Median)
 	if f.Median == 0 && f.AtLeast > 0 {
 		median = mark(true) + inSeconds(f.AtLeast)
 	}
-	_, _ = fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%d of %d\n", fault, agents,
-		median, inSeconds(f.Min), inSeconds(f.Max), ratio, above, s.Lost(), s.Untimed(), len(s))
+	_, _ = fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%d of %d\n", fault, agents,
+		median, inSeconds(f.Min), inSeconds(f.Max), ratio, above, target, s.Lost(), s.Untimed(), len(s))
 }
 
 func inSeconds(d time.Duration) string {

@@ -19,10 +19,10 @@ func sample() Report {
 		},
 		Floor: Floor{Move: seconds(0.2, 0.3, 0.4), Promotion: seconds(0.1, 0.1, 0.2)},
 		Rows: []Row{
-			{"first", true, map[string]Series{"reference": seconds(6, 7, 8), "ours": seconds(0.5, 1, 2)}},
-			{"second", false, map[string]Series{"reference": append(seconds(6), given, given),
+			{"first", true, 1500 * ms, map[string]Series{"reference": seconds(6, 7, 8), "ours": seconds(0.5, 1, 2)}},
+			{"second", false, 2 * time.Second, map[string]Series{"reference": append(seconds(6), given, given),
 				"ours": append(seconds(1, 2), Run{Time: time.Second, Lost: 4, Failure: "data is wrong"})}},
-			{"third", false, map[string]Series{"reference": append(seconds(6), Run{Failure: "does not heal"}), "ours": seconds(1)}},
+			{"third", false, 0, map[string]Series{"reference": append(seconds(6), Run{Failure: "does not heal"}), "ours": seconds(1)}},
 		},
 	}
 	r.Rows[0].Sides["reference"][1].Marks = []Mark{{Noticed, 5000 * ms}, {Demote, 5500 * ms}, {Promote, 6200 * ms}, {Address, 6900 * ms}, {FirstCommit, 7000 * ms}}
@@ -43,15 +43,15 @@ The configurations of reference and ours differ in:
   reference  primitive pgsql: provider=heartbeat
   ours       primitive pgsql: provider=pgrex
 
-fault   agents                       median    min     max     ratio  by floor  lost  no time
-first   reference                    7.00 s    6.00 s  8.00 s  -      17.5      0     0 of 3
-        ours                         1.00 s    0.50 s  2.00 s  7.0    2.5       0     0 of 3
-second  reference                    >90.00 s  6.00 s  -       -      -         0     2 of 3
-        ours                         2.00 s    1.00 s  -       >45.0  -         4     1 of 3
-third   reference                    -         6.00 s  -       -      -         0     1 of 2
-        ours                         1.00 s    1.00 s  1.00 s  -      -         0     0 of 1
-floor   an agent that does nothing   0.30 s    0.20 s  0.40 s  -      -         0     0 of 3
-        PostgreSQL's bare promotion  0.10 s    0.10 s  0.20 s  -      -         0     0 of 3
+fault   agents                       median    min     max     ratio  by floor  target         lost  no time
+first   reference                    7.00 s    6.00 s  8.00 s  -      17.5      -              0     0 of 3
+        ours                         1.00 s    0.50 s  2.00 s  7.0    2.5       1.50 s met     0     0 of 3
+second  reference                    >90.00 s  6.00 s  -       -      -         -              0     2 of 3
+        ours                         2.00 s    1.00 s  -       >45.0  -         2.00 s missed  4     1 of 3
+third   reference                    -         6.00 s  -       -      -         -              0     1 of 2
+        ours                         1.00 s    1.00 s  1.00 s  -      -         -              0     0 of 1
+floor   an agent that does nothing   0.30 s    0.20 s  0.40 s  -      -         -              0     0 of 3
+        PostgreSQL's bare promotion  0.10 s    0.10 s  0.20 s  -      -         -              0     0 of 3
         together                     0.40 s
 
 Runs without a time:

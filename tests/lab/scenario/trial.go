@@ -20,6 +20,8 @@ type Trial struct {
 	Measures []Measure
 	// Tunable says that the intervals and waits that can be set matter for it.
 	Tunable bool
+	// Target is what our median of the first measure is to stay under, 0 for nothing.
+	Target time.Duration
 	// Floor says that a failover cannot be quicker than the floor of the bench.
 	Floor bool
 	// Reference and Ours are the seconds it takes with either agents, healing
@@ -88,21 +90,25 @@ func Trials() []Trial {
 		return t
 	}
 	killed := tunable(trial("postmaster-killed", "SIGKILL to the primary's postmaster", 25, 8, postmasterKilled))
-	killed.Floor = true
+	killed.Floor, killed.Target = true, time.Second
 	postmasterHung := trial("postmaster-hung", "SIGSTOP to the primary's postmaster alone, as clients see it that open a session for each row", 150, 40,
 		primaryHung("postmaster", fault.Postmaster))
-	postmasterHung.NewSessions = true
+	postmasterHung.NewSessions, postmasterHung.Target = true, 10*time.Second
+	within := func(limit time.Duration, t Trial) Trial {
+		t.Target = limit
+		return t
+	}
 	return []Trial{
 		killed,
-		tunable(measuring(trial("switchover", "the primary is moved to the other node", 40, 10, plannedSwitchover), Gap, Redundant)),
-		tunable(trial("standby-killed", "SIGKILL to the standby's postmaster; its node lives", 20, 10, standbyLost(func(ctx context.Context, r *Run, s string) error {
+		within(time.Second, tunable(measuring(trial("switchover", "the primary is moved to the other node", 40, 10, plannedSwitchover), Gap, Redundant))),
+		within(2*time.Second, tunable(trial("standby-killed", "SIGKILL to the standby's postmaster; its node lives", 20, 10, standbyLost(func(ctx context.Context, r *Run, s string) error {
 			return r.Kill(ctx, s, "postmaster", fault.Postmaster)
-		}))),
+		})))),
 		trial("cut-replication", "the standby is cut off from the replication LAN", 45, 30, standbyLost(func(ctx context.Context, r *Run, s string) error {
 			return r.Must(fault.CutOff(ctx, r.Site, s, network.Replication))
 		})),
-		tunable(measuring(trial("standby-back", "a standby that was put away comes back, until it may be promoted", 25, 15, standbyBack), Redundant)),
-		tunable(trial("primary-power-loss", "the primary's node loses its power", 40, 25, primaryPowerLoss)),
+		within(2*time.Second, tunable(measuring(trial("standby-back", "a standby that was put away comes back, until it may be promoted", 25, 15, standbyBack), Redundant))),
+		within(4*time.Second, tunable(trial("primary-power-loss", "the primary's node loses its power", 40, 25, primaryPowerLoss))),
 		trial("standby-power-loss", "the standby's node loses its power", 30, 20, standbyPowerLoss),
 		trial("cut-interconnect", "cut i: the nodes lose sight of each other on the interconnect", 30, 20, func(ctx context.Context, r *Run) error {
 			return r.primarySurvives(ctx, false, network.Interconnect)
@@ -110,12 +116,12 @@ func Trials() []Trial {
 		trial("cut-interconnect-replication", "cut ii: and replication is cut too", 30, 20, func(ctx context.Context, r *Run) error {
 			return r.primarySurvives(ctx, false, network.Interconnect, network.Replication)
 		}),
-		trial("cut-all", "cut iv: the primary is cut off from everything, the BMCs too", 40, 25, func(ctx context.Context, r *Run) error {
+		within(5*time.Second, trial("cut-all", "cut iv: the primary is cut off from everything, the BMCs too", 40, 25, func(ctx context.Context, r *Run) error {
 			return r.standbyWins(ctx, network.LANs()...)
-		}),
+		})),
 		measuring(trial("cold-start", "both nodes are stopped, standby first, and started at once", 40, 20, bothStarted), Served, Redundant),
 		postmasterHung,
-		trial("server-hung", "SIGSTOP to the primary's postmaster and all its processes", 150, 60, primaryHung("PostgreSQL", fault.Postgres)),
+		within(10*time.Second, trial("server-hung", "SIGSTOP to the primary's postmaster and all its processes", 150, 60, primaryHung("PostgreSQL", fault.Postgres))),
 	}
 }
 
