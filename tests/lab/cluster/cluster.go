@@ -87,6 +87,7 @@ type Cluster struct {
 	OnlineAfter time.Duration
 
 	clocks  map[string]time.Duration
+	options Options
 	example string // the configuration it gets
 	vars    map[string]string
 	mode    string                 // pgsql's rep_mode
@@ -114,7 +115,7 @@ func Up(ctx context.Context, o Options) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Cluster{Site: s, Agents: o.Agents, clocks: o.Clocks, example: o.example(), vars: variables(o)}
+	c := &Cluster{Site: s, Agents: o.Agents, clocks: o.Clocks, options: o, example: o.example(), vars: variables(o)}
 	c.mode = c.vars["REP_MODE"]
 	if err := c.up(ctx, o, begin); err != nil {
 		dir, _ := c.KeepLogs("up-" + o.Name)
@@ -130,14 +131,7 @@ func (c *Cluster) up(ctx context.Context, o Options, begin time.Time) error {
 	if err := c.furnish(o); err != nil {
 		return err
 	}
-	err := c.each(func(n string) error {
-		if err := c.Power(ctx, n, true); err != nil {
-			return err
-		}
-		_, err := c.Must(ctx, n, "sh", "-c", "until [ -e /run/lab-booted ]; do sleep 0.02; done")
-		return err
-	})
-	if err != nil {
+	if err := c.each(func(n string) error { return c.boot(ctx, n) }); err != nil {
 		return err
 	}
 	step("nodes booted")
@@ -174,6 +168,15 @@ func (c *Cluster) up(ctx context.Context, o Options, begin time.Time) error {
 	}
 	step("configuration in force")
 	return errors.Join(c.save(), c.Keep(ctx))
+}
+
+// boot switches a node on and waits until its boot script is through.
+func (c *Cluster) boot(ctx context.Context, node string) error {
+	if err := c.Power(ctx, node, true); err != nil {
+		return err
+	}
+	_, err := c.Must(ctx, node, "sh", "-c", "until [ -e /run/lab-booted ]; do sleep 0.02; done")
+	return err
 }
 
 // each calls f for all nodes at once.

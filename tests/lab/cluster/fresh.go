@@ -1,7 +1,9 @@
 package cluster
 
 import (
+	"context"
 	"fmt"
+	"os"
 	"path/filepath"
 
 	"pgrex/tests/lab/network"
@@ -17,11 +19,14 @@ func (c *Cluster) freshFiles(o Options, node string, i int) (map[string]string, 
 	f := map[string]string{
 		"/etc/hostname":      node + "\n",
 		"/etc/hosts":         "127.0.0.1 localhost\n127.0.1.1 " + node + "\n",
-		"/etc/lab/net.batch": addresses(i, c.LANs()) + fmt.Sprintf("address add %s.%d/24 dev %s\n", secondLink, 10+i, network.Interconnect.Interface()),
+		"/etc/lab/net.batch": addresses(i, c.LANs()),
 		bootScript:           freshBoot,
 		startScript:          "#!/bin/sh\nexec systemctl start pacemaker\n",
 		stopScript:           "#!/bin/sh\nexec systemctl stop corosync\n",
 		"/usr/bin/systemctl": systemctl,
+	}
+	if !c.Azure {
+		f["/etc/lab/net.batch"] += fmt.Sprintf("address add %s.%d/24 dev %s\n", secondLink, 10+i, network.Interconnect.Interface())
 	}
 	if err := c.addCloudFiles(f); err != nil {
 		return nil, err
@@ -140,3 +145,29 @@ for unit in $units; do
 done
 exit $status
 `
+
+// Renew puts another machine in the place of a node: same name, same addresses, and
+// nothing on its disk but what a new machine has. It has booted when this returns.
+func (c *Cluster) Renew(ctx context.Context, node string) error {
+	if err := c.Power(ctx, node, false); err != nil {
+		return err
+	}
+	upper := c.Upper(node)
+	left, err := os.ReadDir(upper)
+	if err != nil {
+		return err
+	}
+	for _, e := range left {
+		if err := os.RemoveAll(filepath.Join(upper, e.Name())); err != nil {
+			return err
+		}
+	}
+	for i, n := range c.NodeNames() {
+		if n == node {
+			if err := c.furnishNode(c.options, n, i+1); err != nil {
+				return err
+			}
+		}
+	}
+	return c.boot(ctx, node)
+}

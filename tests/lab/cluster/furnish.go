@@ -24,20 +24,24 @@ const (
 // furnish writes a node's files before its first boot.
 func (c *Cluster) furnish(o Options) error {
 	for i, n := range c.NodeNames() {
-		files, err := c.files(o, n, i+1)
-		if err != nil {
-			return err
-		}
-		for path, content := range files {
-			if err := c.put(n, path, content, 0o755); err != nil {
-				return err
-			}
-		}
-		if err := c.prepareLogs(n); err != nil {
+		if err := c.furnishNode(o, n, i+1); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func (c *Cluster) furnishNode(o Options, node string, i int) error {
+	files, err := c.files(o, node, i)
+	if err != nil {
+		return err
+	}
+	for path, content := range files {
+		if err := c.put(node, path, content, 0o755); err != nil {
+			return err
+		}
+	}
+	return c.prepareLogs(node)
 }
 
 // put writes a file into a node that is off, or that has not read it yet.

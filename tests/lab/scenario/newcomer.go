@@ -19,11 +19,18 @@ import (
 func guides() []Scenario {
 	return []Scenario{
 		{
-			Name:   "newcomer",
-			Text:   "fresh machines of Debian, install.md and pgrex.md block by block as they stand there: a working pair that has switched over and fenced",
+			Name:  "newcomer",
+			Text:  "fresh machines of Debian, install.md and pgrex.md block by block as they stand there: a working pair that has switched over and fenced",
+			Fresh: true,
+			Play:  newcomer,
+		},
+		{
+			Name:   "guide-operations",
+			Text:   "operations.md block by block: switchover, a node out and back, both stopped, maintenance, upgrades, a standby rebuilt, a machine replaced",
 			Fresh:  true,
+			After:  "newcomer",
 			Spoils: true,
-			Play:   newcomer,
+			Play:   operate,
 		},
 	}
 }
@@ -47,19 +54,7 @@ const documentedBin = "/usr/lib/postgresql/15/bin"
 
 func newcomer(ctx context.Context, r *Run) error {
 	g := r.reader(r.lanValues())
-	g.ran["install.md "+needsTag] = true // when the root file system was made, by this very block
-	g.around["install-check"] = around{after: says("pgsql", "cloudip", "fence_ipmi")}
-	g.around["pgrex-bmc"] = around{after: says("Status: ON")}
-	g.around["pgrex-cluster"] = around{after: func(ctx context.Context, _ string) error { return r.seedAll(ctx) }}
-	g.around["pgrex-start"] = around{after: func(ctx context.Context, _ string) error { return r.WaitOnline(ctx) }}
-	g.around["pgrex-check"] = around{
-		before: func(ctx context.Context) error { return r.WaitHealthy(ctx, time.Minute) },
-		after:  says("PRI", "HS:sync", "fence-n1", "fence-n2"),
-	}
-	if err := g.follow(ctx, "install.md", ""); err != nil {
-		return err
-	}
-	if err := g.follow(ctx, "pgrex.md", "pgrex-check"); err != nil {
+	if err := g.pair(ctx); err != nil {
 		return err
 	}
 	if err := r.write(ctx); err != nil {
@@ -69,6 +64,26 @@ func newcomer(ctx context.Context, r *Run) error {
 		return err
 	}
 	return g.done()
+}
+
+// pair follows install.md and pgrex.md until there is a working pair.
+func (g *reader) pair(ctx context.Context) error {
+	g.ran["install.md "+needsTag] = true // when the root file system was made, by this very block
+	g.around["install-check"] = around{after: says("pgsql", "cloudip", "fence_ipmi")}
+	g.around["pgrex-bmc"] = around{after: says("Status: ON")}
+	g.around["pgrex-cluster"] = around{after: func(ctx context.Context, _ string) error { return g.seedAll(ctx) }}
+	g.around["pgrex-start"] = around{after: func(ctx context.Context, _ string) error { return g.WaitOnline(ctx) }}
+	g.around["pgrex-check"] = around{
+		before: func(ctx context.Context) error { return g.WaitHealthy(ctx, time.Minute) },
+		after:  says("PRI", "HS:sync", "fence-n1", "fence-n2"),
+	}
+	if err := g.follow(ctx, "install.md", ""); err != nil {
+		return err
+	}
+	if err := g.follow(ctx, "pgrex.md", "pgrex-check"); err != nil {
+		return err
+	}
+	return g.clients(ctx)
 }
 
 // says wants words in what a block wrote.

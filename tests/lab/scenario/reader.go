@@ -22,6 +22,10 @@ const typed = "secret-of-hacluster"
 // reader follows guides, block by block.
 type reader struct {
 	*Run
+	// as is the scenario whose blocks are run.
+	as string
+	// only is the one machine that is worked on, "" for all that a block names.
+	only string
 	// values are what it puts in for the page's own.
 	values guide.Values
 	// around has what is to be shown before and after the blocks with a tag.
@@ -38,7 +42,7 @@ type around struct {
 }
 
 func (r *Run) reader(values guide.Values) *reader {
-	return &reader{Run: r, values: values, around: map[string]around{}, ran: map[string]bool{}, lines: map[string]bool{}, found: map[string]bool{}}
+	return &reader{Run: r, as: r.scenario.Name, values: values, around: map[string]around{}, ran: map[string]bool{}, lines: map[string]bool{}, found: map[string]bool{}}
 }
 
 // page gives the blocks of a page.
@@ -57,7 +61,7 @@ func (g *reader) follow(ctx context.Context, name, last string) error {
 	if err != nil {
 		return err
 	}
-	claimed := guide.Claimed(g.scenario.Name)
+	claimed := guide.Claimed(g.as)
 	for i, b := range blocks {
 		if !claimed[b.Page+" "+b.Tag] || g.lines[fmt.Sprint(b.Page, b.Line)] || b.Tag == needsTag {
 			continue
@@ -70,7 +74,23 @@ func (g *reader) follow(ctx context.Context, name, last string) error {
 		}
 	}
 	if last != "" {
-		return fmt.Errorf("%s has no block %s for scenario %s", name, last, g.scenario.Name)
+		return fmt.Errorf("%s has no block %s for scenario %s", name, last, g.as)
+	}
+	return nil
+}
+
+// borrow runs blocks of a page that another scenario claims, in the page's order.
+func (g *reader) borrow(ctx context.Context, name string, tags ...string) error {
+	blocks, err := page(name)
+	if err != nil {
+		return err
+	}
+	for _, b := range blocks {
+		if contains(tags, b.Tag) {
+			if err := g.run(ctx, b); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }
@@ -93,6 +113,9 @@ func (g *reader) run(ctx context.Context, b guide.Block) error {
 	nodes := []string{where.Node}
 	if where.Node == guide.Each {
 		nodes = g.NodeNames()
+	}
+	if g.only != "" {
+		nodes = []string{g.only}
 	}
 	var said strings.Builder
 	for _, n := range nodes {
@@ -132,7 +155,7 @@ func (g *reader) typed(ctx context.Context, node, user, script string) (string, 
 // still has all values that a reader was thought to have to change.
 func (g *reader) done() error {
 	var bad []string
-	for id := range guide.Claimed(g.scenario.Name) {
+	for id := range guide.Claimed(g.as) {
 		if !g.ran[id] {
 			bad = append(bad, id+" was not run")
 		}
@@ -149,8 +172,8 @@ func (g *reader) done() error {
 	return nil
 }
 
-// write begins writing through the virtual address, once there is one.
-func (r *Run) write(ctx context.Context) error {
+// clients makes the role and the database by which the lab writes.
+func (r *Run) clients(ctx context.Context) error {
 	p, _, err := r.Roles(ctx)
 	if err != nil {
 		return err
@@ -163,11 +186,13 @@ func (r *Run) write(ctx context.Context) error {
 			return err
 		}
 	}
-	t := r.Target(network.VIPPrimary)
-	if err := prepare(ctx, t); err != nil {
-		return err
-	}
-	r.W, err = writer.Start(ctx, writer.Config{Target: t, First: writer.Numbers(time.Now()), Log: filepath.Join(r.journals, "writer")})
+	return prepare(ctx, r.Target(network.VIPPrimary))
+}
+
+// write begins writing through the virtual address.
+func (r *Run) write(ctx context.Context) (err error) {
+	r.W, err = writer.Start(ctx, writer.Config{Target: r.Target(network.VIPPrimary), First: writer.Numbers(time.Now()),
+		Log: filepath.Join(r.journals, "writer")})
 	if err != nil {
 		return err
 	}

@@ -210,7 +210,7 @@ func (r *Runner) fit(ctx context.Context, s Scenario, log func(string, ...any)) 
 	if s.Reference {
 		want.agents = cluster.Reference
 	}
-	if r.lab != nil && reflect.DeepEqual(r.shape, want) {
+	if r.lab != nil && reflect.DeepEqual(r.shape, want) && (!s.Fresh || s.After != "") {
 		// One that a scenario left with other agents is of another shape.
 		v, err := r.lab.View(ctx)
 		if err == nil && provider(v) == want.agents.Provider() && r.lab.WaitHealthy(ctx, 10*time.Second) == nil {
