@@ -52,6 +52,10 @@ func (m *Many) Start(ctx context.Context) error {
 	if _, err := m.Cluster.Must(ctx, m.node, "sh", "-c", fmt.Sprintf(template, m.Cluster.BinDir(), m.Count)); err != nil {
 		return fmt.Errorf("cannot make %d servers: %w", m.Count, err)
 	}
+	// The seed has the oldest schema every Pacemaker takes.
+	if _, err := m.Cluster.Must(ctx, m.node, "cibadmin", "--upgrade", "--force"); err != nil {
+		return err
+	}
 	// One node has nobody to fence.
 	if _, err := m.Cluster.Must(ctx, m.node, "crm_attribute", "--name", "stonith-enabled", "--update", "false"); err != nil {
 		return err
