@@ -60,7 +60,7 @@ func (o Order) Arrange(ctx context.Context, lab *cluster.Cluster) error {
 		p("constraint order remove %s", ip)
 		if o == InHalves {
 			early = "cloud-" + ip
-			p("resource create %s ocf:pgrex:cloudip provider=azure ip=%s network_namespace=parked meta migration-threshold=0 op start timeout=180s op monitor interval=10s timeout=60s op stop timeout=60s",
+			p("resource create %s ocf:pgrex:cloudip provider=azure ip=%s network_namespace=parked meta migration-threshold=0 op start timeout=180s op monitor interval=10s timeout=60s op stop timeout=60s --force", // two resources, one address
 				early, addresses[ip])
 			p("resource update %s provider=none nic=%s cidr_netmask=32", ip, lans[ip].Interface())
 			p("constraint colocation add %s with Promoted %s INFINITY", early, cluster.ClonePgsql)
