@@ -32,6 +32,8 @@ type agent struct {
 	// copy of the cluster's memory by which they are judged.
 	owed  []crm.Write
 	ahead func() (crm.Snapshot, error)
+	// lived: the server that stop or demote ends was alive when it began.
+	lived bool
 	// spawn starts a process that outlives this one; nil where no watcher is to be
 	// started.
 	spawn func(proc.Cmd) (pid int, err error)

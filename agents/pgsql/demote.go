@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"sync"
@@ -31,19 +32,28 @@ func (a *agent) demote(ctx context.Context) error {
 	case !a.conf.replicates():
 		return ocf.Errorf(ocf.ErrUnimplemented, "demote means nothing with rep_mode=%s", a.conf.mode)
 	}
-	a.withdrawSelf(ctx, ps)
+	stops := a.stopsNext()
+	if ps.Postmaster != 0 || !stops {
+		a.withdrawSelf(ctx, ps)
+	}
 	defer a.writeOwed(ctx)
 	seen := a.glance(ctx, ps)
 	if seen.standby && !a.ownsRecord() {
 		return nil
 	}
+	a.checkpoint(ctx, seen)
 	res, err := a.server.Stop(ctx, a.demoteStop(ctx, seen.answers))
 	if err != nil {
 		a.publishStopped(ctx, statusUnknown)
 		return ocf.Errorf(ocf.ErrGeneric, "%w", err)
 	}
 	a.log.Info("stopped for demotion", "clean", res.Clean, "escalated", res.Escalated)
-	if !res.WasRunning || !res.Clean || a.stopsNext() {
+	switch {
+	case stops:
+		// The stop writes the same, and each change makes the cluster think again
+		// while nobody serves.
+		return nil
+	case !res.WasRunning || !res.Clean:
 		a.publishStopped(ctx, statusStop)
 		return nil
 	}
@@ -54,6 +64,37 @@ func (a *agent) demote(ctx context.Context) error {
 		a.publishStopped(ctx, statusStop)
 	}
 	return nil
+}
+
+// shortCheckpoint is how long a checkpoint takes after which another one would find
+// little to write.
+const shortCheckpoint = 300 * time.Millisecond
+
+// checkpoint writes out what the shutdown checkpoint would otherwise write while
+// nobody serves: sessions go on meanwhile. What was changed during a long one, the
+// second writes. It is worth a quarter of the action's time and no failure.
+func (a *agent) checkpoint(ctx context.Context, seen sight) {
+	if !seen.answers || seen.standby {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, a.call.Timeout/4)
+	defer cancel()
+	conn, err := a.owner(ctx)
+	if err != nil {
+		a.log.Info("no checkpoint before the stop", "error", err)
+		return
+	}
+	defer conn.Close()
+	for range 2 {
+		began := time.Now()
+		if err := conn.Checkpoint(ctx); err != nil {
+			a.log.Info("no checkpoint before the stop", "error", err)
+			return
+		}
+		if time.Since(began) < shortCheckpoint {
+			return
+		}
+	}
 }
 
 // demoteStop chooses how the server is stopped. A healthy one gets a clean stop
@@ -82,7 +123,7 @@ type sight struct {
 
 // glance looks at the server once, not longer than a healthy one needs.
 func (a *agent) glance(ctx context.Context, ps pg.Processes) sight {
-	if ps.Postmaster == 0 {
+	if _, p, ok := a.pulse(); ps.Postmaster == 0 || ok && p.Stopped() {
 		return sight{}
 	}
 	ctx, cancel := context.WithTimeout(ctx, answerLimit)
@@ -120,13 +161,26 @@ func (a *agent) startDemoted(ctx context.Context) error {
 	if err := a.prepareStandby(ctx); err != nil {
 		return err
 	}
-	if err := a.server.Start(ctx); err != nil {
-		return err
+	written := a.begin(ctx, append(a.lastPosition(ctx), transient(a.self(), a.conf.attr(attrStatus), statusAlone))...)
+	err := a.server.Start(ctx)
+	a.tried(written)
+	return err
+}
+
+// lastPosition tells the node that is promoted now where this server ended: see
+// awaitLast. The server has stopped in order.
+func (a *agent) lastPosition(ctx context.Context) []crm.Write {
+	if !a.clustered() {
+		return nil
 	}
-	if a.cluster != nil {
-		a.try(ctx, transient(a.self(), a.conf.attr(attrStatus), statusAlone))
+	record, err := a.readRecordFile()
+	wal, werr := a.wal(ctx)
+	if err := errors.Join(err, werr); err != nil {
+		a.log.Warn("where this server ended is not told", "error", err)
+		return nil
 	}
-	return nil
+	p := replication.Published{Epoch: record.Epoch, Position: wal.Position}
+	return []crm.Write{transient(a.self(), a.conf.attr(attrPosition), p.String())}
 }
 
 // withdrawSelf takes our own promotion score away. It is best effort: the record,
@@ -142,6 +196,7 @@ func (a *agent) withdrawSelf(ctx context.Context, ps pg.Processes) {
 		transient(a.self(), a.conf.attr(attrLocation), ""),
 		transient(a.self(), a.conf.attr(attrPosition), ""))
 	if ps.Postmaster != 0 {
+		a.lived = true
 		a.writeOwed(ctx)
 	}
 }
@@ -206,4 +261,13 @@ func (a *agent) publishStopped(ctx context.Context, status string) {
 	a.cache.Drop()
 	a.writeOwed(ctx, transient(a.self(), a.conf.attr(attrStatus), status),
 		transient(a.self(), a.conf.attr(attrReceiver), ""))
+	if a.lived {
+		// A primary may have granted it a right while it was stopped: the copy by which
+		// the writes were judged is older than that.
+		limited, cancel := context.WithTimeout(ctx, a.stopWrites())
+		defer cancel()
+		if err := a.cluster.Apply(limited, []crm.Write{a.scoreWrite(a.conf.self, replication.Never)}); err != nil {
+			a.log.Warn("node attributes not written", "error", err)
+		}
+	}
 }

@@ -188,6 +188,24 @@ func TestStopWrites(t *testing.T) {
 	}
 }
 
+// A right that is granted while its server is stopped does not outlive the stop.
+func TestStopEndsALateRight(t *testing.T) {
+	t.Parallel()
+	f := newFakeCluster("n1", "n1", "n2")
+	f.set("n1", "master-pgsql", "-INFINITY", false)
+	a, _ := newTestAgent(t, f, "stop", nil)
+	a.readAhead(t.Context())
+	if _, err := a.ahead(); err != nil {
+		t.Fatal(err)
+	}
+	a.withdrawSelf(t.Context(), pg.Processes{Postmaster: 1 << 30})
+	f.set("n1", "master-pgsql", "100", false)
+	a.publishStopped(t.Context(), statusStop)
+	if f.score("n1") != "-INFINITY" || f.status("n1") != "STOP" {
+		t.Errorf("score %q, status %q", f.score("n1"), f.status("n1"))
+	}
+}
+
 // The lists of a transition come only with notify=true; absent means that nobody has told.
 func TestStopsNext(t *testing.T) {
 	t.Parallel()

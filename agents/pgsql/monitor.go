@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"time"
 
@@ -134,8 +135,8 @@ func (a *agent) connectPatiently(ctx context.Context, enough func() bool) (*pg.C
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		conn, err := a.server.Connect(ctx)
-		if err == nil || pg.IsTooMany(err) || pg.IsAuth(err) {
+		conn, err := a.connectUnlessHung(ctx)
+		if err == nil || pg.IsTooMany(err) || pg.IsAuth(err) || errors.Is(err, errHangs) {
 			return conn, err
 		}
 		if pg.IsStarting(err) && enough != nil && enough() {
@@ -151,6 +152,49 @@ func (a *agent) connectPatiently(ctx context.Context, enough func() bool) (*pg.C
 			return nil, err
 		}
 	}
+}
+
+// hungPatience is how long a server may leave a connection waiting while its
+// postmaster does nothing at all. One that is busy, waits for a disk or is starved of
+// processors gets all the time there is: only a pulse that stands still says more
+// than silence does.
+const hungPatience = 3 * time.Second
+
+// errHangs: the postmaster runs and does nothing.
+var errHangs = errors.New("the postmaster stands still: it was stopped (SIGSTOP, a debugger) or hangs")
+
+// connectUnlessHung connects, and gives up early on a postmaster that hangs.
+func (a *agent) connectUnlessHung(ctx context.Context) (*pg.Conn, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	if pm, before, ok := a.pulse(); ok {
+		t := time.AfterFunc(hungPatience, func() {
+			// Over a network silence may have other reasons than the postmaster.
+			now, err := pm.Pulse()
+			if err == nil && before.Hangs(now) && (now.Stopped() || a.conf.host == "") {
+				cancel(errHangs)
+			}
+		})
+		defer t.Stop()
+	}
+	conn, err := a.server.Connect(ctx)
+	if err != nil && errors.Is(context.Cause(ctx), errHangs) {
+		return nil, errHangs
+	}
+	return conn, err
+}
+
+// pulse feels the postmaster's pulse; not ok if there is none to be felt.
+func (a *agent) pulse() (pm pg.ProcessID, p pg.Pulse, ok bool) {
+	pf, err := a.server.PidFile()
+	if err != nil {
+		return pm, p, false
+	}
+	if pm, err = pg.IdentifyProcess(pf.PID); err != nil {
+		return pm, p, false
+	}
+	p, err = pm.Pulse()
+	return pm, p, err == nil
 }
 
 // startingAsStandby reports whether the running server is to be a standby: the

@@ -21,7 +21,7 @@ func (a *agent) notify(ctx context.Context) error {
 		return nil
 	}
 	a.cache.Drop()
-	if a.promotedNext() {
+	if a.promotionNext() {
 		return nil
 	}
 	ps, err := a.server.Processes()
@@ -54,12 +54,15 @@ func (a *agent) notify(ctx context.Context) error {
 	return nil
 }
 
-// promotedNext reports whether this transition is to promote this node and has not
-// done so yet: the promotion looks at everything itself, and waits for us.
-func (a *agent) promotedNext() bool {
-	switch a.call.Notify.Event() {
+// promotionNext reports whether this transition is to promote a node and has not
+// done so yet: the promotion looks at everything itself, and waits for us. Only to
+// stay on its timeline it must know how far every other node has come.
+func (a *agent) promotionNext() bool {
+	n := a.call.Notify
+	switch n.Event() {
 	case "post-demote", "post-stop":
-		return slices.ContainsFunc(a.call.Notify.Promote, func(n string) bool { return strings.EqualFold(n, a.conf.self) })
+		here := slices.ContainsFunc(n.Promote, func(s string) bool { return strings.EqualFold(s, a.conf.self) })
+		return here || len(n.Promote) > 0 && !a.conf.restartOnPromote
 	}
 	return false
 }
@@ -73,7 +76,8 @@ func (a *agent) notifyStandby(ctx context.Context, conn *pg.Conn, st pg.Status) 
 	}
 	switch a.call.Notify.Event() {
 	case "post-promote":
-		a.forgetPosition(ctx)
+		// The address of the new primary waits for this. Our position is void with the
+		// new epoch; the next monitor takes it back.
 		if err := a.pointUpstream(ctx, conn, st); err != nil {
 			a.log.Error("cannot point the standby to the new primary", "error", err)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"pgrex/lib/crm"
 	"pgrex/lib/ocf"
 	"pgrex/lib/pg"
 	"pgrex/lib/replication"
@@ -48,6 +49,7 @@ func (a *agent) promote(ctx context.Context) error {
 		return ocf.Errorf(ocf.ErrGeneric, "not promoted: %w", err)
 	}
 	a.readServer(r, st)
+	a.awaitLast(ctx, conn, r)
 	a.keepRecord(ctx)
 	r.restart = a.keepsTimeline(r)
 	waiting, cancel := reserve(ctx, afterPromotion)
@@ -59,29 +61,65 @@ func (a *agent) promote(ctx context.Context) error {
 	case d.Verdict != replication.Done || !r.opened:
 		return ocf.Errorf(ocf.ErrGeneric, "%s", d.Reason)
 	}
-	announced := a.announce(ctx, r)
+	announced := a.begin(ctx, a.announce(r)...)
 	err = a.open(ctx, conn, r)
-	announced()
+	a.tried(announced)
 	if err != nil {
 		return ocf.Errorf(ocf.ErrGeneric, "promotion began but the server did not open: %w", err)
 	}
 	return a.finishPromotion(ctx, conn, r)
 }
 
-// announce begins to write what people read of the new primary while the server
-// opens, which takes as long: the virtual address waits for both. Should the server
-// not open, the demotion that follows writes otherwise. Its own writes are bounded;
-// wait ends it.
-func (a *agent) announce(ctx context.Context, r *round) (wait func()) {
-	open := *r
-	open.status.InRecovery, open.status.Walsenders = false, nil
-	writes := append(a.primaryWrites(&open), a.scoreWrite(a.conf.self, replication.Primary), a.baseline(r.status))
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		a.try(ctx, writes...)
-	}()
-	return func() { <-done }
+// announce is what other resources' rules and the scheduler read of a new primary.
+// It is written while the server opens, which takes as long: the virtual address
+// waits for both. Should the server not open, the demotion that follows writes
+// otherwise. What only people read, the first monitor writes: a change of the
+// configuration makes the cluster think again, and the address wait for that.
+func (a *agent) announce(r *round) []crm.Write {
+	return a.changed(append(a.receiverWrites(pg.Status{}), transient(a.self(), a.conf.attr(attrStatus), statusPrimary),
+		a.scoreWrite(a.conf.self, replication.Primary), a.baseline(r.status)))
+}
+
+// handoverPatience bounds the wait for what a demoted primary wrote last.
+const handoverPatience = 2 * time.Second
+
+// awaitLast waits until this server has all that the demoted primary wrote, its
+// shutdown checkpoint at the very end included. Every acknowledged commit is here
+// without it, but that server could not follow us. A clean stop waits for it on its
+// side, so there is seldom anything to be waited for; in vain when the connection
+// broke before, and then that server is to be rebuilt.
+func (a *agent) awaitLast(ctx context.Context, conn *pg.Conn, r *round) {
+	last := a.handedOver()
+	ours := a.position(r.status)
+	if last == nil || last.Timeline != ours.Timeline || ours.Contains(last.Position) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, min(handoverPatience, a.call.Timeout/10))
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for !a.position(r.status).Contains(last.Position) {
+		select {
+		case <-ctx.Done():
+			a.log.Warn("the demoted primary wrote something that this server has not got; no acknowledged commit, but it cannot follow",
+				"primary", a.memory.newest.Primary, "its", last.Position.String(), "ours", a.position(r.status).String())
+			return
+		case <-tick.C:
+		}
+		if err := a.lookAtServer(ctx, conn, r); err != nil {
+			return
+		}
+	}
+}
+
+// handedOver is where the last primary's server ended, if it told so when it was
+// demoted; nil otherwise.
+func (a *agent) handedOver() *replication.Published {
+	p := a.observation().Peers[a.memory.newest.Primary].Position
+	if p == nil || p.Epoch != a.memory.newest.Epoch {
+		return nil
+	}
+	return p
 }
 
 // keepsTimeline reports whether the promotion may stay on the server's timeline, as
@@ -208,7 +246,8 @@ func (a *agent) finishPromotion(ctx context.Context, conn *pg.Conn, r *round) er
 	if err := a.lookAtServer(ctx, conn, r); err != nil {
 		a.log.Warn("the new primary was not looked at", "error", err)
 	}
-	a.try(ctx, a.changed(append(a.primaryWrites(r), a.scoreWrite(a.conf.self, replication.Primary)))...)
+	// Again, as far as it was not written while the server opened.
+	a.try(ctx, a.announce(r)...)
 	a.removeLock()
 	a.makeSlots(ctx)
 	a.log.Info("promoted", "position", a.position(r.status).String())

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -227,6 +228,13 @@ func TestDemotion(t *testing.T) {
 			}
 			if runs := s.processes().Postmaster != 0; runs != tt.runs {
 				t.Errorf("runs %v, control %v", runs, c.State)
+			}
+			if slices.Contains(tt.env, "n2 N1") {
+				// A living server's right ends before its sessions; all else is the stop's to write.
+				if s.attribute("pgsql-status") != "PRI" {
+					t.Errorf("status %q", s.attribute("pgsql-status"))
+				}
+				s.must(ocf.OK, "stop")
 			}
 			if s.attribute("master-pgsql") != "-INFINITY" {
 				t.Errorf("score %q", s.attribute("master-pgsql"))
@@ -487,7 +495,13 @@ func TestFrozenServer(t *testing.T) {
 	if code != ocf.FailedPromoted || !strings.Contains(text, "does not answer") {
 		t.Errorf("monitor: %d %s", code, text)
 	}
+	// With the time of PG-REX it is not waited for either: a pulse that stands still says enough.
 	began := time.Now()
+	code, text = s.do("monitor", interval, "9000", "OCF_RESKEY_CRM_meta_timeout", "60000")
+	if took := time.Since(began); code != ocf.FailedPromoted || !strings.Contains(text, "stands still") || took > hungPatience+2*time.Second {
+		t.Errorf("monitor: %d %s after %v", code, text, took)
+	}
+	began = time.Now()
 	s.must(ocf.OK, "demote", "OCF_RESKEY_CRM_meta_timeout", "7000")
 	if took := time.Since(began); took > 7*time.Second {
 		t.Errorf("it took %v", took)

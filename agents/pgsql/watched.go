@@ -187,8 +187,11 @@ func (a *agent) keepWatcher(ctx context.Context) {
 	case err == nil:
 		_ = f.Close()
 	case errors.Is(err, errBusy):
-		// One that has not said anything yet has just been started.
-		if w, ok := a.readWatch(); a.conf.watcher && (!ok || w.params == a.watchParams()) {
+		// One that has not said anything yet has just been started. One that somebody
+		// has stopped watches nothing, and may hold the lock that all actions need.
+		w, ok := a.readWatch()
+		p, err := w.watcher.Pulse()
+		if stopped := ok && err == nil && p.Stopped(); a.conf.watcher && !stopped && (!ok || w.params == a.watchParams()) {
 			return
 		}
 		a.silence(ctx)()

@@ -16,17 +16,13 @@ import (
 )
 
 const (
-	// followPoll is how often the primary is asked for its standbys.
-	followPoll = 200 * time.Millisecond
-	// followRetry is how long the watcher waits after a connection that failed.
-	followRetry = 2 * time.Second
 	// askLimit bounds the questions to the cluster after a death.
 	askLimit = 5 * time.Second
 	// restartPatience is how long a server that somebody stopped in order may take to
 	// come back before it counts as stopped: pg_ctl restart, or a script.
 	restartPatience = 2 * time.Second
-	// roundTimeout stands for the monitor's timeout in a round of the watcher.
-	roundTimeout = 30 * time.Second
+	// ownPoll is how often the watcher asks whether the resource is still its own.
+	ownPoll = time.Minute
 	// badnessOfWatcher is the watcher's oom_score_adj: it is small, and worth more
 	// than its memory when memory runs out.
 	badnessOfWatcher = "-900"
@@ -98,7 +94,38 @@ func (a *agent) attend(ctx context.Context, pm pg.ProcessID) error {
 	if a.conf.replicates() {
 		go a.follow(following)
 	}
-	return pm.AwaitEnd(ctx)
+	own := time.NewTicker(ownPoll)
+	defer own.Stop()
+	go func() { a.whileOurs(following, own.C); cancel() }()
+	return pm.AwaitEnd(following)
+}
+
+// whileOurs returns when the cluster has said twice in a row that the resource is
+// gone or another agent's: no action of ours will come to end the watcher then. A
+// cluster that does not answer says nothing.
+func (a *agent) whileOurs(ctx context.Context, ask <-chan time.Time) {
+	for strange := 0; strange < 2; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ask:
+		}
+		asked, cancel := context.WithTimeout(ctx, askLimit)
+		in, err := a.cluster.Instance(asked, a.call.Resource, a.nodeOf())
+		cancel()
+		switch {
+		case err != nil, in.Agent == a.agentName():
+			strange = 0
+		default:
+			strange++
+		}
+	}
+	a.log.Info("the cluster does not have the server here by this agent any more; the watcher ends")
+}
+
+// agentName is the agent that this is, as the cluster calls it.
+func (a *agent) agentName() string {
+	return strings.Join([]string{"ocf", a.call.Getenv("OCF_RESOURCE_PROVIDER"), a.call.Getenv("OCF_RESOURCE_TYPE")}, ":")
 }
 
 // ended deals with the end of the postmaster. Who gives orders ends the watcher
@@ -169,18 +196,17 @@ func (a *agent) keepsQuiet(ctx context.Context) (failures int, why string) {
 	ctx, cancel := context.WithTimeout(ctx, askLimit)
 	defer cancel()
 	var restart bool
-	var errs [2]error
+	var err error
 	var asked sync.WaitGroup
-	asked.Go(func() { restart, errs[0] = a.cluster.MonitorsRestart(ctx, a.call.Resource) })
 	asked.Go(func() {
 		var snap crm.Snapshot
-		snap, errs[1] = a.cluster.Local(ctx)
+		snap, restart, err = a.cluster.LocalMonitors(ctx, a.call.Resource)
 		n, _ := snap.Node(a.nodeOf())
 		failures, _ = crm.ParseScore(n.Transient[crm.ReportedFailures(a.call.Resource)])
 	})
 	in, why := a.notOurs(ctx)
 	asked.Wait()
-	switch err := errors.Join(errs[:]...); {
+	switch {
 	case why != "":
 		return failures, why
 	case err != nil:
@@ -203,7 +229,6 @@ func (a *agent) keepsQuiet(ctx context.Context) (failures int, why string) {
 // is: the cluster runs it here, by this agent, and may act on it.
 func (a *agent) notOurs(ctx context.Context) (in crm.Instance, why string) {
 	in, err := a.cluster.Instance(ctx, a.call.Resource, a.nodeOf())
-	agent := strings.Join([]string{"ocf", a.call.Getenv("OCF_RESOURCE_PROVIDER"), a.call.Getenv("OCF_RESOURCE_TYPE")}, ":")
 	switch {
 	case err != nil:
 		return in, err.Error()
@@ -211,7 +236,7 @@ func (a *agent) notOurs(ctx context.Context) (in crm.Instance, why string) {
 		return in, "the cluster does not have it started here"
 	case !in.Managed:
 		return in, "the cluster does not manage it now"
-	case in.Agent != agent:
+	case in.Agent != a.agentName():
 		return in, "it is run by " + in.Agent + " now"
 	case in.Blocked:
 		return in, "the cluster has given up on it"
@@ -221,117 +246,4 @@ func (a *agent) notOurs(ctx context.Context) (in crm.Instance, why string) {
 		return in, "the cluster is to stop it"
 	}
 	return in, ""
-}
-
-// followDatabase is where the watcher has its session. In a template, as pgdb is by
-// default, it would be in the way of CREATE DATABASE.
-func (c config) followDatabase() string {
-	if strings.HasPrefix(c.database, "template") {
-		return "postgres"
-	}
-	return c.database
-}
-
-// unlogged keeps the session's queries out of the server's log.
-const unlogged = `SET log_statement = none; SET log_duration = off; SET log_min_duration_statement = -1; SET log_min_duration_sample = -1;
-SET log_transaction_sample_rate = 0; SET log_statement_stats = off`
-
-// follow makes the primary look after its standbys whenever one comes, goes or
-// changes its state. It keeps one session, and ends with ctx, or when the server
-// does not let it in.
-func (a *agent) follow(ctx context.Context) {
-	server := a.asOwner()
-	server.Database = a.conf.followDatabase()
-	var conn *pg.Conn
-	leave := func() {
-		if conn != nil {
-			conn.Close()
-			conn = nil
-		}
-	}
-	defer leave()
-	tick := time.NewTicker(followPoll)
-	defer tick.Stop()
-	var seen string
-	var complained bool
-	var after time.Time // no attempt before
-	var again time.Time // a round that has settled nothing is repeated then, once
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		if pf, err := a.server.PidFile(); err != nil || pf.Status != pg.PidReady {
-			// A smart shutdown waits for every session, and a server that takes none
-			// yet writes a line for each attempt.
-			leave()
-			continue
-		}
-		if conn == nil {
-			if time.Now().Before(after) {
-				continue
-			}
-			c, err := server.Connect(ctx)
-			if err != nil {
-				if !complained && ctx.Err() == nil && !pg.IsStarting(err) {
-					complained = true
-					a.log.Warn("the watcher cannot follow the standbys' state; monitors do", "error", err)
-				}
-				if pg.IsAuth(err) {
-					return // it does not mend itself, and each attempt is a line in the server's log
-				}
-				after = time.Now().Add(followRetry)
-				continue
-			}
-			conn, complained = c, false
-			// Five queries a second are not what an administrator logs statements for.
-			// Without the right to say so there is nothing to be done.
-			_, _ = conn.Exec(ctx, unlogged)
-		}
-		now, err := conn.Standbys(ctx)
-		switch {
-		case err != nil:
-			leave()
-		case now != seen:
-			seen, again = now, time.Time{}
-			if !a.round(ctx) {
-				again = time.Now().Add(followRetry)
-			}
-		case !again.IsZero() && time.Now().After(again):
-			again = time.Time{}
-			a.round(ctx) // what it leaves undone is left to the monitor
-		}
-	}
-}
-
-// round does what the monitor does on a primary: the same function, in its turn. settled says that
-// nothing is left to do.
-func (a *agent) round(ctx context.Context) (settled bool) {
-	call := *a.call
-	b := newAgent(ctx, &call, a.run)
-	ctx, cancel := context.WithTimeout(ctx, roundTimeout)
-	defer cancel()
-	conn, err := b.server.Connect(ctx)
-	if err != nil {
-		return false
-	}
-	defer conn.Close()
-	st, err := conn.Status(ctx)
-	switch {
-	case err != nil:
-		return false
-	case st.InRecovery || b.steady(st):
-		return true
-	}
-	if _, why := b.notOurs(ctx); why != "" {
-		b.log.Debug("standbys changed; nothing is done", "because", why)
-		return false
-	}
-	if err := b.leadInTurn(ctx, conn, st, roundLimit); ocf.CodeOf(err) != ocf.RunningPromoted && ctx.Err() == nil {
-		// The monitor comes to the same and tells the cluster.
-		b.log.Warn("the watcher's round", "result", err)
-	}
-	st, err = conn.Status(ctx)
-	return err == nil && b.steady(st)
 }

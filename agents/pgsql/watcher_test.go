@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -37,20 +38,19 @@ func (s *scheduler) Run(ctx context.Context, cmd proc.Cmd) (proc.Result, error) 
 	line := cmd.String()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	xpath := cmd.Path == "cibadmin" && strings.Contains(line, "--xpath=")
-	if !xpath && cmd.Path != "crm_mon" && cmd.Path != "crm_resource" {
+	if code := s.exit[cmd.Path]; cmd.Path != "crm_mon" && cmd.Path != "crm_resource" && code == 0 {
+		operations := "<resources><primitive id=\"pgsql\"><operations>" + s.ops + "</operations></primitive></resources>"
 		s.mu.Unlock()
 		defer s.mu.Lock()
-		return s.Runner.Run(ctx, cmd)
+		res, err := s.Runner.Run(ctx, cmd)
+		res.Stdout = bytes.Replace(res.Stdout, []byte("<resources/>"), []byte(operations), 1)
+		return res, err
 	}
 	s.lines = append(s.lines, line)
 	if code := s.exit[cmd.Path]; code != 0 {
 		return proc.Result{ExitCode: code, Stderr: []byte(cmd.Path + ": no answer")}, nil
 	}
-	switch {
-	case xpath:
-		return proc.Result{Stdout: []byte("<operations>" + s.ops + "</operations>")}, nil
-	case cmd.Path == "crm_mon":
+	if cmd.Path == "crm_mon" {
 		return proc.Result{Stdout: fmt.Appendf(nil, `<pacemaker-result><resources><clone><resource id="pgsql" %s><node name="n1"/></resource></clone></resources>%s</pacemaker-result>`,
 			s.instance, s.history)}, nil
 	}

@@ -27,16 +27,34 @@ func (a *agent) scoreWrite(node string, s replication.Score) crm.Write {
 // memory up to date. Without a cluster there is nothing to write to; that was
 // said once when the action began.
 func (a *agent) apply(ctx context.Context, writes ...crm.Write) error {
+	return a.begin(ctx, writes...)()
+}
+
+// begin is apply beside what the action does next: wait ends it, once. What the
+// action knows of the cluster's memory is touched by nobody before.
+func (a *agent) begin(ctx context.Context, writes ...crm.Write) (wait func() error) {
 	if len(writes) == 0 || a.cluster == nil {
-		return nil
+		return func() error { return nil }
 	}
 	// What the cache says was written is no longer what is written.
 	a.cache.Drop()
-	ctx, cancel := context.WithTimeout(ctx, a.conf.attrTimeout)
-	defer cancel()
-	if err := a.cluster.Apply(ctx, writes); err != nil {
-		return fmt.Errorf("write node attributes: %w", err)
+	done := make(chan error, 1)
+	go func() {
+		ctx, cancel := context.WithTimeout(ctx, a.conf.attrTimeout)
+		defer cancel()
+		done <- a.cluster.Apply(ctx, writes)
+	}()
+	return func() error {
+		if err := <-done; err != nil {
+			return fmt.Errorf("write node attributes: %w", err)
+		}
+		a.note(writes)
+		return nil
 	}
+}
+
+// note takes writes that were carried out over into our picture of the memory.
+func (a *agent) note(writes []crm.Write) {
 	for _, w := range writes {
 		n, ok := a.memory.snap.Node(w.Node)
 		if !ok {
@@ -52,12 +70,16 @@ func (a *agent) apply(ctx context.Context, writes ...crm.Write) error {
 			m[w.Name] = w.Value
 		}
 	}
-	return nil
 }
 
 // try is apply for what people read and no rule: a failure is logged.
 func (a *agent) try(ctx context.Context, writes ...crm.Write) bool {
-	err := a.apply(ctx, writes...)
+	return a.tried(a.begin(ctx, writes...))
+}
+
+// tried ends what begin began, for what people read and no rule.
+func (a *agent) tried(wait func() error) bool {
+	err := wait()
 	if err != nil {
 		a.unwritten = true
 		a.log.Warn("node attributes not written; the next monitor tries again", "error", err)

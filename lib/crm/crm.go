@@ -126,19 +126,28 @@ func (c *Client) At(ctx context.Context, node string) (Snapshot, error) {
 
 // query runs a cibadmin query and reads what it prints.
 func (c *Client) query(ctx context.Context, cmd proc.Cmd) (Snapshot, error) {
-	cmd.MaxOutput = maxCIB
-	res, err := c.tool(ctx, cmd)
+	text, err := c.text(ctx, cmd)
 	if err != nil {
 		return Snapshot{}, err
 	}
-	if res.Truncated {
-		return Snapshot{}, fmt.Errorf("%s: the CIB is larger than %d bytes", cmd, maxCIB)
-	}
-	snap, err := Parse(res.Stdout)
+	snap, err := Parse(text)
 	if err != nil {
 		return Snapshot{}, fmt.Errorf("%s: %w", cmd, err)
 	}
 	return snap, nil
+}
+
+// text runs a cibadmin query and returns what it prints.
+func (c *Client) text(ctx context.Context, cmd proc.Cmd) ([]byte, error) {
+	cmd.MaxOutput = maxCIB
+	res, err := c.tool(ctx, cmd)
+	if err != nil {
+		return nil, err
+	}
+	if res.Truncated {
+		return nil, fmt.Errorf("%s: the CIB is larger than %d bytes", cmd, maxCIB)
+	}
+	return res.Stdout, nil
 }
 
 // Name is this node's name in the cluster, for where the environment of the

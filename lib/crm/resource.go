@@ -3,7 +3,6 @@ package crm
 import (
 	"context"
 	"encoding/xml"
-	"errors"
 	"fmt"
 	"strings"
 
@@ -158,47 +157,97 @@ func parseInstance(text []byte, resource, node string) (Instance, error) {
 	return found, nil
 }
 
-// MonitorsRestart reports whether every recurring monitor of the resource asks for
-// the ordinary recovery. A failure that is reported from outside gets that one,
-// whatever the monitors' on-fail says.
-func (c *Client) MonitorsRestart(ctx context.Context, resource string) (bool, error) {
-	res, err := c.tool(ctx, proc.Cmd{Path: "cibadmin", Args: []string{"--query", "--xpath=//primitive[@id='" + resource + "']/operations"}, MaxOutput: maxCIB})
-	if errors.Is(err, ErrNoSuch) {
-		return true, nil // no operations are configured
-	}
+// LocalMonitors is Local, and reports from the same copy whether every recurring
+// monitor of a resource asks for the ordinary recovery. A failure that is reported
+// from outside gets that one, whatever the monitors' on-fail says. It says no where
+// that cannot be told from the copy without Pacemaker's own rules: operations that
+// are given by reference, and defaults of on-fail.
+func (c *Client) LocalMonitors(ctx context.Context, resource string) (snap Snapshot, restart bool, err error) {
+	text, err := c.text(ctx, proc.Cmd{Path: "cibadmin", Args: []string{"--query"}})
 	if err != nil {
-		return false, fmt.Errorf("ask for the operations of %s: %w", resource, err)
+		return Snapshot{}, false, err
 	}
-	return monitorsRestart(res.Stdout)
+	if snap, err = Parse(text); err != nil {
+		return Snapshot{}, false, err
+	}
+	restart, err = monitorsRestart(text, resource)
+	return snap, restart, err
 }
 
-func monitorsRestart(text []byte) (bool, error) {
-	var ops struct {
-		Ops []struct {
-			Name   string     `xml:"name,attr"`
-			OnFail string     `xml:"on-fail,attr"`
-			Sets   []nvsetXML `xml:"meta_attributes"`
-		} `xml:"op"`
+// element is any element of the configuration.
+type element struct {
+	XMLName xml.Name
+	Attrs   []xml.Attr `xml:",any,attr"`
+	Inner   []element  `xml:",any"`
+}
+
+func (e element) attr(name string) string {
+	for _, a := range e.Attrs {
+		if a.Name.Local == name {
+			return a.Value
+		}
 	}
-	if err := xml.Unmarshal(text, &ops); err != nil {
-		return false, fmt.Errorf("the operations cannot be read: %w", err)
+	return ""
+}
+
+// each calls f for the elements of a name, at any depth.
+func (e element) each(name string, f func(element)) {
+	for _, x := range e.Inner {
+		if x.XMLName.Local == name {
+			f(x)
+		}
+		x.each(name, f)
 	}
-	for _, op := range ops.Ops {
-		onFail := []string{op.OnFail}
-		for _, set := range op.Sets {
-			for _, p := range set.Pairs {
-				if p.Name == "on-fail" && p.Value != nil {
-					onFail = append(onFail, *p.Value)
+}
+
+func monitorsRestart(text []byte, resource string) (bool, error) {
+	var cib struct {
+		Config element `xml:"configuration"`
+	}
+	if err := xml.Unmarshal(text, &cib); err != nil {
+		return false, fmt.Errorf("the operations of %s cannot be read: %w", resource, err)
+	}
+	restart := true
+	other := func(e element) {
+		e.each("nvpair", func(p element) {
+			if v := p.attr("value"); p.attr("id-ref") != "" || p.attr("name") == "on-fail" && v != "restart" {
+				restart = false
+			}
+		})
+	}
+	cib.Config.each("op_defaults", other)
+	operations := func(of element) {
+		of.each("operations", func(ops element) {
+			restart = restart && ops.attr("id-ref") == ""
+			ops.each("op", func(op element) {
+				if op.attr("id-ref") != "" {
+					restart = false
 				}
-			}
-		}
-		for _, word := range onFail {
-			if op.Name == "monitor" && word != "" && word != "restart" {
-				return false, nil
-			}
-		}
+				if op.attr("name") != "monitor" {
+					return
+				}
+				if v := op.attr("on-fail"); v != "" && v != "restart" {
+					restart = false
+				}
+				op.each("meta_attributes", func(m element) { restart = restart && m.attr("id-ref") == "" })
+				other(op)
+			})
+		})
 	}
-	return true, nil
+	cib.Config.each("primitive", func(x element) {
+		if x.attr("id") != resource {
+			return
+		}
+		operations(x)
+		if of := x.attr("template"); of != "" {
+			cib.Config.each("template", func(t element) {
+				if t.attr("id") == of {
+					operations(t)
+				}
+			})
+		}
+	})
+	return restart, nil
 }
 
 // ReportedFailures is the name of the transient node attribute in which the cluster

@@ -48,19 +48,33 @@ func TestParseInstance(t *testing.T) {
 }
 
 func TestMonitorsRestart(t *testing.T) {
-	ops := func(s ...string) string { return "<operations>" + strings.Join(s, "") + "</operations>" }
+	cib := func(config ...string) string {
+		return "<cib><configuration>" + strings.Join(config, "") + "</configuration><status/></cib>"
+	}
+	of := func(attrs string, ops ...string) string {
+		return `<resources><clone id="c"><primitive id="pgsql"` + attrs + `><operations id="o">` + strings.Join(ops, "") + `</operations></primitive></clone>` +
+			`<primitive id="other"><operations id="p"><op name="monitor" on-fail="block"/></operations></primitive>` +
+			`<template id="t"><operations id="q"><op name="monitor" on-fail="fence"/></operations></template></resources>`
+	}
 	for text, want := range map[string]bool{
-		ops(): true,
-		ops(`<op name="monitor" interval="1s" on-fail="restart"/>`, `<op name="stop" on-fail="fence"/>`):                                     true,
-		ops(`<op name="monitor" interval="1s"/>`, `<op name="monitor" interval="2s" on-fail="fence"/>`):                                      false,
-		ops(`<op name="monitor" interval="1s" on-fail="ignore"/>`):                                                                           false,
-		ops(`<op name="monitor" interval="1s"><meta_attributes id="m"><nvpair id="n" name="on-fail" value="block"/></meta_attributes></op>`): false,
+		of(""): true,
+		of("", `<op name="monitor" interval="1s" on-fail="restart"/>`, `<op name="stop" on-fail="fence"/>`):                                     true,
+		of("", `<op name="monitor" interval="1s"/>`, `<op name="monitor" interval="2s" on-fail="fence"/>`):                                      false,
+		of("", `<op name="monitor" interval="1s" on-fail="ignore"/>`):                                                                           false,
+		of("", `<op name="monitor" interval="1s"><meta_attributes id="m"><nvpair id="n" name="on-fail" value="block"/></meta_attributes></op>`): false,
+		of("", `<op name="monitor" interval="1s"><meta_attributes id-ref="m"/></op>`):                                                           false,
+		of("", `<op id-ref="x"/>`): false,
+		of(` template="t"`):        false,
+		of(` template="nosuch"`):   true,
+		`<resources><primitive id="pgsql"><operations id-ref="p"/></primitive></resources>`:                                                         false,
+		of("") + `<op_defaults><meta_attributes id="d"><nvpair id="n" name="timeout" value="60s"/></meta_attributes></op_defaults>`:                 true,
+		of("") + `<op_defaults><meta_attributes id="d"><rule id="r"/><nvpair id="n" name="on-fail" value="fence"/></meta_attributes></op_defaults>`: false,
 	} {
-		if got, err := monitorsRestart([]byte(text)); err != nil || got != want {
+		if got, err := monitorsRestart([]byte(cib(text)), "pgsql"); err != nil || got != want {
 			t.Errorf("%s: %v, %v", text, got, err)
 		}
 	}
-	if _, err := monitorsRestart([]byte("nothing")); err == nil {
+	if _, err := monitorsRestart([]byte("nothing"), "pgsql"); err == nil {
 		t.Error("no XML is understood")
 	}
 }

@@ -53,8 +53,10 @@ const endPoll = 50 * time.Millisecond
 // AwaitEnd returns nil when the process has ended, at once where the kernel has
 // descriptors for processes, and ctx's error when ctx ends first. It is of no
 // account whose child the process is.
-func (p ProcessID) AwaitEnd(ctx context.Context) error {
-	fd, err := unix.PidfdOpen(p.PID, 0)
+func (p ProcessID) AwaitEnd(ctx context.Context) error { return p.awaitEnd(ctx, unix.PidfdOpen) }
+
+func (p ProcessID) awaitEnd(ctx context.Context, open func(pid, flags int) (int, error)) error {
+	fd, err := open(p.PID, 0)
 	switch {
 	case errors.Is(err, unix.ESRCH):
 		return nil

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"pgrex/lib/proc"
 )
 
@@ -33,7 +35,23 @@ func TestProcessID(t *testing.T) {
 	}
 }
 
+// The end is seen at once, and soon where the kernel has no descriptors for processes, or may not
+// give us one.
 func TestAwaitEnd(t *testing.T) {
+	for name, open := range map[string]func(int, int) (int, error){
+		"pidfd":        unix.PidfdOpen,
+		"ENOSYS":       func(int, int) (int, error) { return -1, unix.ENOSYS },
+		"EPERM":        func(int, int) (int, error) { return -1, unix.EPERM },
+		"out of files": func(int, int) (int, error) { return -1, unix.EMFILE },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			awaitsEnd(t, open, name == "pidfd")
+		})
+	}
+}
+
+func awaitsEnd(t *testing.T, open func(int, int) (int, error), atOnce bool) {
 	pid, err := proc.OS{}.Detach(proc.Cmd{Path: "sleep", Args: []string{"100"}})
 	if err != nil {
 		t.Fatal(err)
@@ -44,20 +62,20 @@ func TestAwaitEnd(t *testing.T) {
 	}
 	short, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
-	if err := p.AwaitEnd(short); !errors.Is(err, context.DeadlineExceeded) {
+	if err := p.awaitEnd(short, open); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("it has not ended: %v", err)
 	}
 	// Who is told to stop waiting does so at once, wherever in its wait it is.
 	told, tell := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- p.AwaitEnd(told) }()
+	go func() { ended <- p.awaitEnd(told, open) }()
 	<-time.After(50 * time.Millisecond)
 	began := time.Now()
 	tell()
 	if err := <-ended; !errors.Is(err, context.Canceled) || time.Since(began) > 300*time.Millisecond {
 		t.Errorf("%v after %v", err, time.Since(began))
 	}
-	go func() { ended <- p.AwaitEnd(testContext(t)) }()
+	go func() { ended <- p.awaitEnd(testContext(t), open) }()
 	began = time.Now()
 	if err := p.Signal(syscall.SIGKILL); err != nil {
 		t.Fatal(err)
@@ -65,7 +83,11 @@ func TestAwaitEnd(t *testing.T) {
 	if err := <-ended; err != nil {
 		t.Error(err)
 	}
-	t.Logf("seen after %v", time.Since(began))
+	took := time.Since(began)
+	t.Logf("seen after %v", took)
+	if limit := endPoll + 200*time.Millisecond; !atOnce && took > limit {
+		t.Errorf("seen after %v, want %v at most", took, limit)
+	}
 	if p.Alive() {
 		t.Error("a zombie is alive")
 	}

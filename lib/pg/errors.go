@@ -33,6 +33,9 @@ func IsAuth(err error) bool {
 	return len(s) == 5 && (s[:2] == "28" || s[:2] == "3D")
 }
 
+// IsNoDatabase says that the database does not exist (3D000). It runs.
+func IsNoDatabase(err error) bool { return sqlState(err) == "3D000" }
+
 // IsRefused says that nobody listens: no socket or connection refused. That is
 // no proof that nothing runs; Processes is.
 func IsRefused(err error) bool {

@@ -159,6 +159,10 @@ func (s *Server) step(p *stopper, ps Processes) {
 			_ = s.signal(pm, unix.SIGQUIT)
 			// A stopped (SIGSTOP) postmaster acts on nothing before this.
 			_ = s.signal(pm, unix.SIGCONT)
+			// Nor do its children, and it waits for them for seconds.
+			for _, pid := range ps.Children {
+				_ = s.signal(pid, unix.SIGCONT)
+			}
 		case now < p.escalate && p.interrupted != pm:
 			p.interrupted = pm
 			_ = s.signal(pm, unix.SIGINT)
