@@ -86,7 +86,7 @@ func TestPreflight(t *testing.T) {
 			want: []string{"untold: cannot tell whether"}, not: []string{"lacks"}},
 		{name: "no right to see the NIC", spoil: func(t *testing.T, s *site) { s.regrant("n2", without(readNIC)) }, fatal: true, want: []string{"lacks the right Microsoft.Network/networkInterfaces/read"}},
 		{name: "no identity", spoil: func(t *testing.T, s *site) { s.dirs["identity n2"] = "nobody-at-all" }, fatal: true, want: []string{"FATAL: cannot sign in as the managed identity nobody-at-all"}},
-		{name: "out of reach", options: func(o *Options) { o.Azure.RequestTimeout = 100e6 }, spoil: func(t *testing.T, s *site) {
+		{name: "out of reach", options: func(o *Options) { o.Azure.RequestTimeout = 500e6 }, spoil: func(t *testing.T, s *site) {
 			s.Script(azure.Fault{Service: azure.ARM, Path: "/subscriptions", Hang: true, Times: -1})
 		}, fatal: true, want: []string{"was not reached", "needs a way to it"}},
 		{name: "no metadata service", spoil: func(t *testing.T, s *site) {
