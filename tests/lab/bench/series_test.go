@@ -68,7 +68,7 @@ func TestMiddle(t *testing.T) {
 
 func TestTimeline(t *testing.T) {
 	const s = time.Second
-	got := Timeline([]Mark{{Promote, 3 * s}, {Noticed, 1 * s}, {Redundancy, 9 * s}, {Demote, 2 * s}}, 5*s)
+	got := Timeline([]Mark{{Promote, 3 * s}, {Noticed, 1 * s}, {Address, 9 * s}, {Demote, 2 * s}}, 5*s)
 	if want := []Mark{{Noticed, 1 * s}, {Demote, 2 * s}, {Promote, 3 * s}}; !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}

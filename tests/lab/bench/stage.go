@@ -17,12 +17,11 @@ const (
 	Promote     Stage = "promote"      // the other server takes writes
 	Address     Stage = "address"      // clients reach it
 	FirstCommit Stage = "first commit" // one of them was answered
-	Redundancy  Stage = "redundancy"   // a failover is possible again
 )
 
 // Stages lists all of them.
 func Stages() []Stage {
-	return []Stage{Noticed, Membership, Fencing, Demote, Promote, Address, FirstCommit, Redundancy}
+	return []Stage{Noticed, Membership, Fencing, Demote, Promote, Address, FirstCommit}
 }
 
 // Timeline puts marks in the order of their times and leaves out what came after
