@@ -32,10 +32,10 @@ func insideKinds() []Kind {
 		{Name: "attribute-deleted", Group: "memory", Roles: everybody(),
 			Args:   oneOf("pgsql-status", "pgsql-data-status", "master-pgsql", "pgsql-record", "pgsql-master-baseline"),
 			Inject: attributeDeleted},
-		{Name: "attribute-edited", Group: "memory", Roles: everybody(),
+		{Name: "attribute-edited", Group: "memory", Roles: everybody(), Longest: 8 * time.Second,
 			Args: oneOf("master-pgsql 1000", "master-pgsql 100", "master-pgsql -INFINITY", "pgsql-status HS:sync", "pgsql-status rubbish",
 				"pgsql-data-status LATEST", "pgsql-data-status DISCONNECT", "pgsql-record rubbish"),
-			Inject: attributeEdited},
+			Inject: attributeEdited, Heal: attributeMended},
 	}
 }
 
@@ -131,4 +131,17 @@ func attributeEdited(ctx context.Context, t Target) (fault.Evidence, error) {
 	name, value, _ := strings.Cut(t.Args, " ")
 	return t.evidence("the cluster believes it"),
 		t.anywhere(ctx, "crm_attribute", "--node", t.Node, "--name", name, "--lifetime", lifetime(name), "--update="+value)
+}
+
+// attributeMended does what the agent's reason asks for when it cannot understand a
+// record. Everything else the agents mend themselves.
+func attributeMended(ctx context.Context, t Target) error {
+	if t.Args != "pgsql-record rubbish" {
+		return nil
+	}
+	out, err := t.anywhereSays(ctx, "crm_attribute", "--node", t.Node, "--name", "pgsql-record", "--lifetime", "forever", "--query", "--quiet")
+	if err != nil || strings.TrimSpace(out) != "rubbish" {
+		return err
+	}
+	return t.anywhere(ctx, "crm_attribute", "--node", t.Node, "--name", "pgsql-record", "--lifetime", "forever", "--delete")
 }

@@ -171,6 +171,12 @@ func unstandby(ctx context.Context, t Target) error {
 
 // anywhere gives an order on the first node that takes it.
 func (t Target) anywhere(ctx context.Context, args ...string) error {
+	_, err := t.anywhereSays(ctx, args...)
+	return err
+}
+
+// anywhereSays is anywhere for an order that is answered.
+func (t Target) anywhereSays(ctx context.Context, args ...string) (string, error) {
 	var errs []error
 	for _, n := range append([]string{t.Node}, t.Peers...) {
 		short, cancel := context.WithTimeout(ctx, 8*time.Second)
@@ -180,9 +186,9 @@ func (t Target) anywhere(ctx context.Context, args ...string) error {
 			err = fmt.Errorf("on %s: %s: %s", n, args[0], res.Message())
 		}
 		if err == nil {
-			return nil
+			return string(res.Stdout), nil
 		}
 		errs = append(errs, err)
 	}
-	return errors.Join(errs...)
+	return "", errors.Join(errs...)
 }

@@ -4,6 +4,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 )
 
 func plan(t *testing.T, seed uint64, shape Shape) Plan {
@@ -109,6 +110,19 @@ func TestParseRound(t *testing.T) {
 	for _, bad := range []string{"", "power-off", "power-off@king", "dance@primary", "power-off@primary/x", "power-off@primary+x"} {
 		if r, err := ParseRound(1, bad, Kinds()); err == nil {
 			t.Errorf("%q was taken for %v", bad, r)
+		}
+	}
+}
+
+func TestClocks(t *testing.T) {
+	nodes := []string{"n1", "n2", "n3"}
+	a := Plan{Seed: 5}.Clocks(nodes)
+	if !reflect.DeepEqual(a, Plan{Seed: 5}.Clocks(nodes)) || reflect.DeepEqual(a, Plan{Seed: 6}.Clocks(nodes)) {
+		t.Error("clocks are not of their seed")
+	}
+	for n, off := range a {
+		if off == 0 || off.Abs() > 12*time.Hour || off%time.Second != 0 {
+			t.Errorf("%s is off by %v", n, off)
 		}
 	}
 }
