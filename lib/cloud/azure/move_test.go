@@ -73,3 +73,22 @@ func TestMoveIsLockedForNoReason(t *testing.T) {
 		t.Errorf("it was tried %d times", n)
 	}
 }
+
+// An attempt that found the address with nobody and failed knows nothing more of what it was tied to; one that then
+// takes it from a holder does, and asks for no list of interfaces.
+func TestMoveAfterAnotherAttempt(t *testing.T) {
+	t.Parallel()
+	s := held(t)
+	p := s.on(t, "n2")
+	a := &acquire{Provider: p, address: vip, accepted: accept, method: Move, warned: map[string]bool{}, blind: true, repeated: true}
+	for done := false; !done; {
+		var err error
+		if done, err = a.step(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.checkHolder(t, "n2")
+	if n := s.count("GET", "/networkInterfaces"); n != 0 {
+		t.Errorf("the interfaces were listed %d times", n)
+	}
+}
