@@ -67,6 +67,9 @@ type Options struct {
 	// Bare stops after corosync and Pacemaker are online: no PostgreSQL, no
 	// resources.
 	Bare bool
+	// Unconfigured stops when the cluster is online and the servers' data are there: no
+	// resources.
+	Unconfigured bool
 	// Fresh stops when machines are on that nobody has worked on yet: no cluster, and
 	// of files only those in Carried. A guide begins there. Lower has to be a complete
 	// system, see tests/debian/root.sh.
@@ -148,7 +151,13 @@ func (c *Cluster) up(ctx context.Context, o Options, begin time.Time) error {
 	}
 	// The three things a cluster is made of do not need each other.
 	cib := make(chan error, 1)
-	go func() { cib <- c.prepareConfiguration(ctx) }()
+	go func() {
+		if o.Unconfigured {
+			cib <- nil
+			return
+		}
+		cib <- c.prepareConfiguration(ctx)
+	}()
 	data := make(chan error, 1)
 	go func() { data <- c.preparePostgres(ctx) }()
 	if err := c.WaitOnline(ctx); err != nil {
@@ -162,6 +171,11 @@ func (c *Cluster) up(ctx context.Context, o Options, begin time.Time) error {
 	step("PostgreSQL initialised, standbys copied")
 	if err := <-cib; err != nil {
 		return err
+	}
+	if o.Unconfigured {
+		// The seed has the oldest schema every Pacemaker takes.
+		_, err := c.Must(ctx, c.NodeNames()[0], "cibadmin", "--upgrade", "--force")
+		return errors.Join(err, c.save(), c.Keep(ctx))
 	}
 	if err := c.pushConfiguration(ctx); err != nil {
 		return err

@@ -165,7 +165,7 @@ func (r *Run) connects(ctx context.Context, address string) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	res, err := proc.OS{}.Run(ctx, proc.Cmd{Path: "nsenter", Args: []string{"--net=" + r.ClientNetns,
-		r.BinDir() + "/pg_isready", "--timeout=1", "--host=" + address}})
+		"pg_isready", "--timeout=1", "--host=" + address}})
 	if err == nil && res.ExitCode != 0 {
 		err = errors.New(strings.TrimSpace(string(res.Stdout)))
 	}

@@ -103,7 +103,14 @@ func makePackages(ctx context.Context, project, dir string) ([]string, error) {
 	if _, err := inCheckout(ctx, project, filepath.Join(project, "rpm/build.sh"), tmp); err != nil {
 		return nil, fmt.Errorf("cannot make the packages: %w", err)
 	}
-	if err := os.Rename(tmp, dir); err != nil {
+	// Those of other commits are not asked for again.
+	old, _ := filepath.Glob(packagesCache + "*")
+	for _, o := range old {
+		if st, err := os.Stat(o); err == nil && time.Since(st.ModTime()) > time.Hour {
+			_ = os.RemoveAll(o)
+		}
+	}
+	if err := os.Rename(tmp, dir); err != nil && !errors.Is(err, os.ErrExist) {
 		return nil, err
 	}
 	return filepath.Glob(filepath.Join(dir, "*.deb"))

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -257,4 +259,50 @@ done`)
 		}
 	}
 	return g.WaitHealthy(ctx, 20*time.Second)
+}
+
+// readme runs the commands of README.md on a cluster that has no resources yet.
+func readme(ctx context.Context, r *Run) error {
+	dir, err := project(r.bin)
+	if err != nil {
+		return err
+	}
+	const name = "README.md"
+	text, err := os.ReadFile(filepath.Join(dir, name))
+	if err != nil {
+		return err
+	}
+	b, err := guide.Indented(name, string(text), "A first cluster")
+	if err != nil {
+		return err
+	}
+	g := r.reader(guide.Values{
+		"172.20.144.43":            network.BMCAddress(1),
+		"172.20.144.44":            network.BMCAddress(2),
+		"admin":                    bmc.User,
+		"password=...":             "password=" + bmc.Password,
+		"/usr/pgsql-17/bin/pg_ctl": r.BinDir() + "/pg_ctl",
+		"/var/lib/pgsql/17/data":   cluster.DataDir,
+	})
+	b.Where = guide.Where{Node: "n1", User: "root"}
+	b.Tag = "readme"
+	if err := g.run(ctx, b); err != nil {
+		return err
+	}
+	err = r.Wait(ctx, "a primary with its addresses and a standby", 90*time.Second, func(v cluster.View) bool {
+		p := v.Primary()
+		for _, id := range []string{"vip-primary", "vip-replication"} {
+			if on := v.On(id, "Started"); p == "" || len(on) != 1 || on[0] != p {
+				return false
+			}
+		}
+		return len(v.Sync()) == 1 && started(v, "fence-n1") != "" && started(v, "fence-n2") != ""
+	})
+	if err != nil {
+		return err
+	}
+	if err := r.connects(ctx, network.VIPPrimary); err != nil {
+		return fmt.Errorf("the client does not reach the address: %w", err)
+	}
+	return g.done()
 }

@@ -137,7 +137,7 @@ func (g *reader) run(ctx context.Context, b guide.Block) error {
 
 // typed runs a script as somebody who is logged in.
 func (g *reader) typed(ctx context.Context, node, user, script string) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, 150*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 4*time.Minute)
 	defer cancel()
 	res, err := g.ExecInput(ctx, node, strings.Repeat(typed+"\n", 2),
 		"runuser", "--login", user, "--shell=/bin/sh", "--command", "set -e\n"+script)

@@ -65,6 +65,7 @@ type shape struct {
 	secondBMC bool
 	azure     bool
 	fresh     bool
+	bare      bool // of resources
 	example   string
 	agents    cluster.Agents
 	vars      map[string]string
@@ -203,7 +204,7 @@ func (r *Runner) drop() {
 
 // fit provides a healthy lab of the right shape: the last one if it is.
 func (r *Runner) fit(ctx context.Context, s Scenario, log func(string, ...any)) error {
-	want := shape{nodes: max(s.Nodes, 2), onDisk: s.OnDisk, secondBMC: s.SecondBMC, azure: s.Azure, fresh: s.Fresh, example: s.Example, agents: r.Options.Agents, vars: s.Variables}
+	want := shape{nodes: max(s.Nodes, 2), onDisk: s.OnDisk, secondBMC: s.SecondBMC, azure: s.Azure, fresh: s.Fresh, bare: s.Unconfigured, example: s.Example, agents: r.Options.Agents, vars: s.Variables}
 	if s.Nodes == 0 {
 		want.nodes = 2
 	}
@@ -220,7 +221,7 @@ func (r *Runner) fit(ctx context.Context, s Scenario, log func(string, ...any)) 
 	r.drop()
 	o := r.Options
 	o.Nodes, o.OnDisk, o.SecondBMC, o.Agents = want.nodes, want.onDisk, want.secondBMC, want.agents
-	o.Azure, o.Example, o.Fresh = want.azure, want.example, want.fresh
+	o.Azure, o.Example, o.Fresh, o.Unconfigured = want.azure, want.example, want.fresh, want.bare
 	if s.Fresh {
 		if err := fresh(ctx, &o, log); err != nil {
 			return err
@@ -290,7 +291,11 @@ func (r *Runner) play(ctx context.Context, s Scenario, log func(string, ...any),
 		}
 	}
 	begin := time.Now()
-	playCtx, cancel := context.WithTimeout(ctx, playLimit)
+	limit := playLimit
+	if s.Fresh {
+		limit *= 2 // a cluster is made first, by hand
+	}
+	playCtx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	if err := s.Play(playCtx, run); err != nil {
 		if run.W != nil {

@@ -33,6 +33,8 @@ type Scenario struct {
 	// Fresh begins with machines of Debian that nobody has worked on, which have the
 	// packages of this commit lying about. The scenario makes a cluster of them.
 	Fresh bool
+	// Unconfigured begins with a cluster that has servers' data and no resources.
+	Unconfigured bool
 	// After is the scenario that leaves what this one can begin with, "" for none.
 	After string
 	// Example is the configuration below docs/examples, "" for that of the place.
