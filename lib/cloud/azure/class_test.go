@@ -2,10 +2,13 @@ package azure
 
 import (
 	"fmt"
+	"strings"
 	"testing"
+	"time"
 
 	"pgrex/lib/azure"
 	"pgrex/lib/cloud"
+	azuresim "pgrex/tests/fakes/azure"
 )
 
 // The class of every answer that is known, and whether acquiring goes on after it (see the table in
@@ -80,5 +83,26 @@ func TestCloudOf(t *testing.T) {
 		if got := cloudOf(environment); got != want {
 			t.Errorf("%q is %q, want %q", environment, got, want)
 		}
+	}
+}
+
+// Without being told otherwise an operation is looked at each second, whatever pause the service asks for.
+func TestPoll(t *testing.T) {
+	if p := New(Options{}); p.o.Poll != time.Second {
+		t.Errorf("every %v", p.o.Poll)
+	}
+	t.Parallel()
+	s := held(t)
+	s.Script(azuresim.Fault{Method: "PUT", Path: "/networkInterfaces/n2", Skip: 1, Operation: &azuresim.OperationFault{Status: "Succeeded", Effect: true, After: ms(2000)}})
+	s.Script(azuresim.Fault{Path: "/operations/", Header: map[string]string{"Retry-After": "30"}, Times: -1})
+	s.must(t, s.on(t, "n2", func(o *Options) { o.Method, o.Poll = Put, 500*time.Millisecond }))
+	looks := 0
+	for _, r := range s.Requests() {
+		if strings.Contains(r.Path, "/operations/") {
+			looks++
+		}
+	}
+	if looks < 4 || looks > 12 {
+		t.Errorf("an operation of two seconds was looked at %d times", looks)
 	}
 }
