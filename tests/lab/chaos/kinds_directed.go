@@ -2,6 +2,7 @@ package chaos
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -27,49 +28,77 @@ func directedKinds() []Kind {
 				out, err := t.SQL(ctx, t.Node, "select count(pg_terminate_backend(pid)) from pg_stat_replication")
 				return t.evidence(out + " ended"), err
 			}},
-		{Name: "wal-near", Group: directed, Roles: onPrimary(), Inject: walNear},
+		{Name: "lsn-boundary", Group: directed, Roles: onPrimary(), Inject: lsnBoundary, Heal: powerOn},
 		{Name: "record-durable", Group: directed, Roles: onPrimary(),
 			Needs:  func(s Shape) bool { return s.OnDisk },
 			Inject: recordDurable, Heal: clusterBoots},
 	}
 }
 
-// walNear lets the primary write up to a position and a little further.
-func walNear(ctx context.Context, t Target) (fault.Evidence, error) {
-	const segments = `do $$ begin
-	perform pg_logical_emit_message(false, 'chaos', repeat('x', 100));
-	perform pg_switch_wal();
-end $$`
-	far := func(step string) (bool, error) {
-		out, err := t.SQL(ctx, t.Node, "select pg_current_wal_insert_lsn() + "+step+" >= '"+t.Args+"'")
-		return out == "t", err
-	}
-	for {
-		near, err := far("33554432")
-		if err != nil {
-			return fault.Evidence{}, err
-		}
-		if near {
-			break
-		}
-		if _, err := t.SQL(ctx, t.Node, segments); err != nil {
-			return fault.Evidence{}, err
+// boundary is where the text of an LSN stops to sort as the number does.
+const boundary = "0/10000000"
+
+// lsnBoundary brings a standby back whose WAL ends before the boundary while the
+// primary's goes on after it, stops it there, and takes the primary's power as soon
+// as the standby may be promoted: by then it must hold everything.
+func lsnBoundary(ctx context.Context, t Target) (fault.Evidence, error) {
+	standby := t.Peers[0]
+	reached := func(more string) func() (bool, error) {
+		return func() (bool, error) {
+			out, err := t.SQL(ctx, t.Node, "select pg_current_wal_insert_lsn() + "+more+" >= '"+boundary+"'")
+			return out == "t", err
 		}
 	}
-	for {
-		there, err := far("65536")
-		if err != nil {
-			return fault.Evidence{}, err
-		}
-		if there {
-			break
-		}
-		if _, err := t.SQL(ctx, t.Node, "select count(pg_logical_emit_message(false, 'chaos', repeat('x', 8000))) from generate_series(1, 8)"); err != nil {
-			return fault.Evidence{}, err
+	fill := func(sql string, until func() (bool, error)) error {
+		for {
+			if ok, err := until(); ok || err != nil {
+				return err
+			}
+			if _, err := t.SQL(ctx, t.Node, sql); err != nil {
+				return err
+			}
 		}
 	}
-	out, err := t.SQL(ctx, t.Node, "select pg_current_wal_insert_lsn()")
-	return t.evidence("WAL is at " + out), err
+	const (
+		segment = "select pg_switch_wal() from pg_logical_emit_message(true, 'chaos', 'x')"
+		some    = "select count(pg_logical_emit_message(false, 'chaos', repeat('x', 8000))) from generate_series(1, 12)"
+	)
+	if err := errors.Join(fill(segment, reached("33554432")), fill(some, reached("262144"))); err != nil {
+		return fault.Evidence{}, err
+	}
+	away := []string{"crm_attribute", "--node", standby, "--name", "standby"}
+	if err := t.anywhere(ctx, append(away, "--update", "on")...); err != nil {
+		return fault.Evidence{}, err
+	}
+	err := t.Wait(ctx, "no server on "+standby, 20*time.Second, func(v cluster.View) bool { return !running(v, standby) })
+	if err != nil {
+		return fault.Evidence{}, err
+	}
+	if err := fill(some, reached("-600000")); err != nil {
+		return fault.Evidence{}, err
+	}
+	if err := t.anywhere(ctx, append(away, "--delete")...); err != nil {
+		return fault.Evidence{}, err
+	}
+	receiving := fault.Child("walreceiver streaming 0/F")
+	wait, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	err = host.Poll(wait, "a walreceiver before the boundary", time.Millisecond, func() (bool, error) {
+		_, err := fault.Signal(ctx, t.Site, standby, "walreceiver", receiving, unix.SIGSTOP)
+		return err == nil, nil
+	})
+	if err != nil {
+		return fault.Evidence{}, err
+	}
+	err = t.Wait(ctx, standby+" to be entitled", 12*time.Second, func(v cluster.View) bool { return v.Score(standby) == "100" })
+	entitled := err == nil
+	// What it has in its socket must not save it.
+	if _, err := fault.Signal(ctx, t.Site, standby, "walreceiver", fault.Child("walreceiver"), unix.SIGKILL); err != nil {
+		return fault.Evidence{}, err
+	}
+	e, err := fault.PowerOff(ctx, t.Site, t.Node)
+	e.Detail += fmt.Sprintf("; entitled with WAL up to the boundary: %v", entitled)
+	return e, err
 }
 
 // recordFile is the durable copy of the record on a node.

@@ -188,10 +188,14 @@ func (r *Run) round(ctx context.Context, round Round) error {
 		return fmt.Errorf("the lab cannot be mended: %w", err)
 	}
 	healed := time.Now()
+	// What is broken for good need not be waited for.
+	if err := r.safety(begin, v.Primary()); err != nil {
+		return errors.Join(err, ofViolation(r.data(ctx)))
+	}
 	acts, err := r.converge(ctx)
 	if err != nil {
-		_ = r.data(ctx) // what is more important than this error
-		return fmt.Errorf("does not converge (after %s): %w", strings.Join(acts, ", "), err)
+		return errors.Join(fmt.Errorf("does not converge (after %s): %w", strings.Join(acts, ", "), err),
+			r.safety(begin, v.Primary()), ofViolation(r.data(ctx)))
 	}
 	took := time.Since(healed)
 	if err := r.w.WaitAcknowledgedBy(ctx, time.Now(), 20*time.Second); err != nil {
