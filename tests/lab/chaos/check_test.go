@@ -138,3 +138,21 @@ func TestIsPath(t *testing.T) {
 		}
 	}
 }
+
+func TestLeftAt(t *testing.T) {
+	history := branches("1\t0/3000180\tx\n2\t0/FFFF000\tx\n")
+	for _, c := range []struct {
+		timeline, lsn string
+		want          bool
+	}{
+		{"2", "0/10000100", true},
+		{"2", "0/FFFF000", false},
+		{"1", "0/3000181", true},
+		{"3", "0/20000000", false},
+		{"2", "nonsense", false},
+	} {
+		if _, got := leftAt(history, c.timeline, c.lsn); got != c.want {
+			t.Errorf("%s on timeline %s: %v", c.lsn, c.timeline, got)
+		}
+	}
+}

@@ -101,6 +101,11 @@ func (r *Run) converge(ctx context.Context) (acts []string, err error) {
 		}
 		if time.Since(begin) > helpAfter {
 			acts = append(acts, r.help(waiting, v)...)
+			if p := v.Primary(); p != "" {
+				if wrong := checkDiverged(waiting, r.C, p); len(wrong) > 0 {
+					return acts, violation("%s", strings.Join(wrong, "; "))
+				}
+			}
 		}
 		_ = life.Pause(waiting, 200*time.Millisecond)
 	}

@@ -15,6 +15,7 @@ import (
 	"pgrex/tests/lab/cluster"
 	"pgrex/tests/lab/fault"
 	"pgrex/tests/lab/host"
+	"pgrex/tests/lab/network"
 )
 
 // directed is the group of what only rounds by hand use, unless it is named.
@@ -28,7 +29,8 @@ func directedKinds() []Kind {
 				out, err := t.SQL(ctx, t.Node, "select count(pg_terminate_backend(pid)) from pg_stat_replication")
 				return t.evidence(out + " ended"), err
 			}},
-		{Name: "lsn-boundary", Group: directed, Roles: onPrimary(), Inject: lsnBoundary, Heal: powerOn},
+		{Name: "lsn-boundary", Group: directed, Roles: onPrimary(), Longest: 12 * time.Second,
+			Inject: lsnBoundary, Heal: func(ctx context.Context, t Target) error { return t.Site.Heal(ctx, t.Node, network.LANs()...) }},
 		{Name: "record-durable", Group: directed, Roles: onPrimary(),
 			Needs:  func(s Shape) bool { return s.OnDisk },
 			Inject: recordDurable, Heal: clusterBoots},
@@ -38,20 +40,18 @@ func directedKinds() []Kind {
 // boundary is where the text of an LSN stops to sort as the number does.
 const boundary = "0/10000000"
 
-// lsnBoundary brings a standby back whose WAL ends before the boundary while the
-// primary's goes on after it, stops it there, and takes the primary's power as soon
-// as the standby may be promoted: by then it must hold everything.
+// lsnBoundary isolates the primary just before the boundary and lets it write WAL
+// over it that nobody else gets and nobody is told of: what it holds is beyond the
+// point at which its successor begins, by number and not by text.
 func lsnBoundary(ctx context.Context, t Target) (fault.Evidence, error) {
-	standby := t.Peers[0]
-	reached := func(more string) func() (bool, error) {
-		return func() (bool, error) {
-			out, err := t.SQL(ctx, t.Node, "select pg_current_wal_insert_lsn() + "+more+" >= '"+boundary+"'")
-			return out == "t", err
-		}
-	}
-	fill := func(sql string, until func() (bool, error)) error {
+	const (
+		segment = "select pg_switch_wal() from pg_logical_emit_message(true, 'chaos', 'x')"
+		some    = "set synchronous_commit = local; select count(pg_logical_emit_message(true, 'chaos', repeat('x', 8000))) from generate_series(1, 10)"
+	)
+	fill := func(sql, margin string) error {
 		for {
-			if ok, err := until(); ok || err != nil {
+			out, err := t.SQL(ctx, t.Node, "select pg_current_wal_insert_lsn() + "+margin+" >= '"+boundary+"'")
+			if err != nil || out == "t" {
 				return err
 			}
 			if _, err := t.SQL(ctx, t.Node, sql); err != nil {
@@ -59,45 +59,15 @@ func lsnBoundary(ctx context.Context, t Target) (fault.Evidence, error) {
 			}
 		}
 	}
-	const (
-		segment = "select pg_switch_wal() from pg_logical_emit_message(true, 'chaos', 'x')"
-		some    = "select count(pg_logical_emit_message(false, 'chaos', repeat('x', 8000))) from generate_series(1, 12)"
-	)
-	if err := errors.Join(fill(segment, reached("33554432")), fill(some, reached("262144"))); err != nil {
+	if err := errors.Join(fill(segment, "33554432"), fill(some, "200000")); err != nil {
 		return fault.Evidence{}, err
 	}
-	away := []string{"crm_attribute", "--node", standby, "--name", "standby"}
-	if err := t.anywhere(ctx, append(away, "--update", "on")...); err != nil {
-		return fault.Evidence{}, err
-	}
-	err := t.Wait(ctx, "no server on "+standby, 20*time.Second, func(v cluster.View) bool { return !running(v, standby) })
+	e, err := fault.CutOff(ctx, t.Site, t.Node, network.Interconnect, network.Replication, network.Management)
 	if err != nil {
-		return fault.Evidence{}, err
+		return e, err
 	}
-	if err := fill(some, reached("-600000")); err != nil {
-		return fault.Evidence{}, err
-	}
-	if err := t.anywhere(ctx, append(away, "--delete")...); err != nil {
-		return fault.Evidence{}, err
-	}
-	receiving := fault.Child("walreceiver streaming 0/F")
-	wait, cancel := context.WithTimeout(ctx, 20*time.Second)
-	defer cancel()
-	err = host.Poll(wait, "a walreceiver before the boundary", time.Millisecond, func() (bool, error) {
-		_, err := fault.Signal(ctx, t.Site, standby, "walreceiver", receiving, unix.SIGSTOP)
-		return err == nil, nil
-	})
-	if err != nil {
-		return fault.Evidence{}, err
-	}
-	err = t.Wait(ctx, standby+" to be entitled", 12*time.Second, func(v cluster.View) bool { return v.Score(standby) == "100" })
-	entitled := err == nil
-	// What it has in its socket must not save it.
-	if _, err := fault.Signal(ctx, t.Site, standby, "walreceiver", fault.Child("walreceiver"), unix.SIGKILL); err != nil {
-		return fault.Evidence{}, err
-	}
-	e, err := fault.PowerOff(ctx, t.Site, t.Node)
-	e.Detail += fmt.Sprintf("; entitled with WAL up to the boundary: %v", entitled)
+	err = fill(some, "-100000")
+	e.Detail = "it alone has written beyond " + boundary
 	return e, err
 }
 

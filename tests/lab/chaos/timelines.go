@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"pgrex/lib/replication"
 	"pgrex/tests/lab/cluster"
 )
 
@@ -62,6 +63,53 @@ func checkTimelines(ctx context.Context, c *cluster.Cluster, primary string) (ti
 		}
 	}
 	return timeline, wrong, nil
+}
+
+const reached = `select pg_is_in_recovery(), greatest((select timeline_id from pg_control_checkpoint()), (select min_recovery_end_timeline from pg_control_recovery())),
+coalesce(greatest(pg_last_wal_replay_lsn(), pg_last_wal_receive_lsn()), '0/0')`
+
+// checkDiverged says which standby runs over WAL that is not in the history of the
+// primary: it can never follow, and serves what the cluster went on without. Servers
+// that do not answer are passed over.
+func checkDiverged(ctx context.Context, c *cluster.Cluster, primary string) (wrong []string) {
+	tli, err := c.SQL(ctx, primary, ownTimeline)
+	if err != nil {
+		return nil
+	}
+	text, err := c.Must(ctx, primary, "sh", "-c", fmt.Sprintf(`cat %s/pg_wal/$(printf '%%08X' %s).history`, cluster.DataDir, word(tli)))
+	if err != nil {
+		return nil
+	}
+	for _, n := range c.NodeNames() {
+		if n == primary {
+			continue
+		}
+		out, err := c.SQL(ctx, n, reached)
+		f := strings.Split(out, "|")
+		if err != nil || len(f) != 3 || f[0] != "t" {
+			continue
+		}
+		if end, left := leftAt(branches(text), f[1], f[2]); left {
+			wrong = append(wrong, fmt.Sprintf("the server of %s has diverged and runs: it is at %s on timeline %s, which the primary %s left at %s", n, f[2], f[1], primary, end))
+		}
+	}
+	return wrong
+}
+
+// leftAt says whether a position on a timeline is beyond the point at which a history
+// left that.
+func leftAt(history []string, timeline, lsn string) (end string, beyond bool) {
+	at, err := replication.ParseLSN(lsn)
+	if err != nil {
+		return "", false
+	}
+	for _, b := range history {
+		tli, point, _ := strings.Cut(b, " ")
+		if p, err := replication.ParseLSN(point); err == nil && tli == timeline {
+			return point, at > p
+		}
+	}
+	return "", false
 }
 
 func word(s string) string {

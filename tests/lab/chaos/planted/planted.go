@@ -92,10 +92,10 @@ func Bugs() []Bug {
 		{
 			Name: "lsn-as-text",
 			Text: "LSNs are compared as text: 0/FFFFFFF passes for newer than 0/10000000",
-			Changes: []Change{{"lib/pg/sync.go", "flushed < lsn",
-				"flushed.String() < lsn.String()"}},
-			Rounds: []string{"lsn-boundary@primary"},
-			Signs:  []string{"data is wrong"},
+			Changes: []Change{{"lib/replication/position.go", "			return other.LSN <= s.End\n", "			return other.LSN.String() <= s.End.String()\n"},
+				{"lib/replication/position.go", "		return other.LSN <= p.LSN\n", "		return other.LSN.String() <= p.LSN.String()\n"}},
+			Rounds: []string{"lsn-boundary@primary/10s"},
+			Signs:  []string{"has diverged"},
 		},
 	}
 }
