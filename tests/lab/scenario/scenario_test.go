@@ -3,6 +3,8 @@ package scenario
 import (
 	"strings"
 	"testing"
+
+	"pgrex/tests/lab/guide"
 )
 
 func TestParseList(t *testing.T) {
@@ -45,6 +47,18 @@ func TestTexts(t *testing.T) {
 	for _, s := range All() {
 		if s.Text == "" || s.Play == nil {
 			t.Errorf("%s has no text or no play", s.Name)
+		}
+	}
+}
+
+// The scenarios that are said to run the blocks of guides are there.
+func TestGuidesHaveScenarios(t *testing.T) {
+	for _, e := range guide.Covered() {
+		if e.Scenario == "" {
+			continue
+		}
+		if _, err := Find(e.Scenario); err != nil {
+			t.Errorf("%s of %s: %v", e.Tag, e.Page, err)
 		}
 	}
 }
