@@ -311,16 +311,17 @@ func (r *Runner) play(ctx context.Context, s Scenario, log func(string, ...any),
 	return r.after(ctx, run, begin, res)
 }
 
-// vain is how long commits have been missing since the fault, 0 if they are not.
+// vain is how long commits have been missing since the fault, or since the order
+// that is measured; 0 if they are not.
 func (r *Run) vain() time.Duration {
-	now := time.Now()
-	if r.faulted.IsZero() {
+	from, now := r.faulted, time.Now()
+	if !r.started.IsZero() {
+		from = r.started
+	}
+	if from.IsZero() || !r.W.History().LongestGap(from, now).To.Equal(now) {
 		return 0
 	}
-	if g := r.W.History().LongestGap(r.faulted, now); g.To.Equal(now) {
-		return g.Length()
-	}
-	return 0
+	return now.Sub(from)
 }
 
 // prepare makes the table, when the address has just come up.

@@ -91,7 +91,7 @@ func Trials() []Trial {
 	}
 	killed := tunable(trial("postmaster-killed", "SIGKILL to the primary's postmaster", 25, 8, postmasterKilled))
 	killed.Floor, killed.Target = true, time.Second
-	postmasterHung := trial("postmaster-hung", "SIGSTOP to the primary's postmaster alone, as clients see it that open a session for each row", 150, 40,
+	postmasterHung := trial("postmaster-hung", "SIGSTOP to the primary's postmaster alone, as clients see it that open a session for each row", 100, 30,
 		primaryHung("postmaster", fault.Postmaster))
 	postmasterHung.NewSessions, postmasterHung.Target = true, 10*time.Second
 	within := func(limit time.Duration, t Trial) Trial {
@@ -121,7 +121,7 @@ func Trials() []Trial {
 		})),
 		measuring(trial("cold-start", "both nodes are stopped, standby first, and started at once", 40, 20, bothStarted), Served, Redundant),
 		postmasterHung,
-		within(10*time.Second, trial("server-hung", "SIGSTOP to the primary's postmaster and all its processes", 150, 60, primaryHung("PostgreSQL", fault.Postgres))),
+		within(10*time.Second, trial("server-hung", "SIGSTOP to the primary's postmaster and all its processes", 130, 45, primaryHung("PostgreSQL", fault.Postgres))),
 	}
 }
 
