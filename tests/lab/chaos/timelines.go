@@ -65,7 +65,9 @@ func checkTimelines(ctx context.Context, c *cluster.Cluster, primary string) (ti
 	return timeline, wrong, nil
 }
 
-const reached = `select pg_is_in_recovery(), greatest((select timeline_id from pg_control_checkpoint()), (select min_recovery_end_timeline from pg_control_recovery())),
+// A server that streams is on the timeline that it streams: what its control file
+// says is older.
+const reached = `select pg_is_in_recovery() and not exists (select from pg_stat_wal_receiver where status = 'streaming'), greatest((select timeline_id from pg_control_checkpoint()), (select min_recovery_end_timeline from pg_control_recovery())),
 coalesce(greatest(pg_last_wal_replay_lsn(), pg_last_wal_receive_lsn()), '0/0')`
 
 // checkDiverged says which standby runs over WAL that is not in the history of the
