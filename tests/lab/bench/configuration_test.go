@@ -48,3 +48,22 @@ func TestReadConfigurationBad(t *testing.T) {
 		}
 	}
 }
+
+func TestFencingDelay(t *testing.T) {
+	const device = "nvpair fence-n%-instance_attributes-unpromoted_delay: name=unpromoted_delay value=2s"
+	for _, tt := range []struct {
+		c    Configuration
+		want string
+	}{
+		{nil, "none"},
+		{Configuration{"nvpair x: name=priority-fencing-delay value=0s"}, "none"},
+		{Configuration{"nvpair x: name=priority-fencing-delay value=0"}, "none"},
+		{Configuration{"nvpair x: name=priority-fencing-delay value=10s", device}, "priority-fencing-delay=10s unpromoted_delay=2s"},
+		{Configuration{device, device}, "unpromoted_delay=2s"},
+		{Configuration{"nvpair x: name=pcmk_delay_max value=5", "op delay: name=monitor"}, "pcmk_delay_max=5"},
+	} {
+		if got := tt.c.FencingDelay(); got != tt.want {
+			t.Errorf("%v: %q, want %q", tt.c, got, tt.want)
+		}
+	}
+}

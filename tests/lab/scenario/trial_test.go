@@ -3,6 +3,9 @@ package scenario
 import (
 	"slices"
 	"testing"
+	"time"
+
+	"pgrex/tests/lab/writer"
 )
 
 func TestParseTrials(t *testing.T) {
@@ -40,5 +43,42 @@ func TestTrials(t *testing.T) {
 			t.Errorf("trial %q is incomplete, gives no figure, or is there twice", x.Name)
 		}
 		have[x.Name] = true
+	}
+}
+
+// The first measure has the trial's own name, the others say what they are.
+func TestRow(t *testing.T) {
+	one := Trial{Scenario: Scenario{Name: "x"}, Measures: []Measure{Redundant}}
+	two := Trial{Scenario: Scenario{Name: "x"}, Measures: []Measure{Gap, Redundant}}
+	for _, tt := range []struct {
+		trial  Trial
+		m      Measure
+		row    string
+		waited time.Duration
+	}{
+		{one, Redundant, "x", TrialLimit},
+		{two, Gap, "x", TrialLimit},
+		{two, Redundant, "x, redundancy restored", backLimit},
+	} {
+		if row, waited := tt.trial.Row(tt.m), tt.trial.Waited(tt.m); row != tt.row || waited != tt.waited {
+			t.Errorf("%s of %v: %q, %v: want %q, %v", tt.m, tt.trial.Measures, row, waited, tt.row, tt.waited)
+		}
+	}
+}
+
+func TestFirstAfter(t *testing.T) {
+	begin := time.Now()
+	at := func(s int) time.Time { return begin.Add(time.Duration(s) * time.Second) }
+	h := &writer.History{Rows: []writer.Row{
+		{Begin: at(-2), End: at(1), Outcome: writer.Acknowledged}, // asked for before
+		{Begin: at(1), End: at(2), Outcome: writer.Unknown},
+		{Begin: at(2), End: at(5), Outcome: writer.Acknowledged},
+		{Begin: at(3), End: at(4), Outcome: writer.Acknowledged},
+	}}
+	if got := firstAfter(h, begin); !got.Equal(at(4)) {
+		t.Errorf("got %v after, want 4 s", got.Sub(begin))
+	}
+	if got := firstAfter(h, at(9)); !got.IsZero() {
+		t.Errorf("got %v where there is none", got)
 	}
 }
