@@ -34,6 +34,22 @@ func guides() []Scenario {
 			Spoils: true,
 			Play:   operate,
 		},
+		{
+			Name:         "readme",
+			Text:         "the first cluster of README.md, by its own commands: a primary with its addresses and a synchronous standby",
+			Unconfigured: true,
+			Sick:         true,
+			Quiet:        true,
+			Play:         readme,
+		},
+		{
+			Name:   "guide-azure",
+			Text:   "in Azure: azure.md block by block on fresh machines: a working pair; the documented cut between the nodes ends in the fencing of the standby",
+			Fresh:  true,
+			Azure:  true,
+			Spoils: true,
+			Play:   guideAzure,
+		},
 	}
 }
 
