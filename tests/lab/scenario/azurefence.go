@@ -290,6 +290,11 @@ func guideToken(ctx context.Context, r *Run) error {
 	if err := r.WaitHealthy(ctx, time.Minute); err != nil {
 		return err
 	}
+	// The token that was lost on the way to the sleeper is sent again every token/4;
+	// until then the time that counts began with the pause.
+	if err := life.Pause(ctx, token/3); err != nil {
+		return err
+	}
 	// How long it takes until a lost node is missed, and by how much the two sides
 	// differ in that, shows when they lose each other.
 	x := Race{}
