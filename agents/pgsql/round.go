@@ -138,7 +138,8 @@ func (a *agent) namesInForce(st pg.Status) ([]string, error) {
 func (a *agent) observe(r *round) replication.Observation {
 	o := a.observation()
 	o.Position = a.position(r.status)
-	o.SyncNames, o.Unprotected = r.names, r.unprotected
+	// The agent writes no names but those that all are waited for.
+	o.SyncNames, o.SyncCount, o.Unprotected = r.names, len(r.names), r.unprotected
 	o.Proofs, o.Unproven, o.Claimed = r.proofs, r.unproven, r.claimed
 	for _, row := range r.status.Walsenders {
 		name := strings.ToLower(row.Name)
