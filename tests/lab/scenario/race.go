@@ -38,6 +38,8 @@ type Round struct {
 	// Asked is when each node's fencer, after the cut, gave the order to its agent;
 	// a node that died before that is missing.
 	Asked map[string]time.Time
+	// Lost is when each node's fencer was told by corosync that the other was lost.
+	Lost map[string]time.Time
 	// Cut and Gone are when the cut began and when the first node was off.
 	Cut, Gone time.Time
 }
@@ -80,8 +82,16 @@ func (x Round) String() string {
 	if d, ok := x.Lag(); ok {
 		lag = fmt.Sprintf("%dms", d.Milliseconds())
 	}
-	return fmt.Sprintf("DC on the %s side; died %s after %.3fs; the primary's side began %s after the standby's; %dms of the delay used",
-		side, strings.Join(x.Died, "+"), x.Gone.Sub(x.Cut).Seconds(), lag, x.Used().Milliseconds())
+	since := func(at map[string]time.Time, n string) string {
+		if at[n].IsZero() {
+			return "-"
+		}
+		return fmt.Sprintf("%.3fs", at[n].Sub(x.Cut).Seconds())
+	}
+	return fmt.Sprintf("DC on the %s side; died %s after %.3fs; the primary's side began %s after the standby's; %dms of the delay used"+
+		"; contact lost after %s by the primary, %s by the standby; fencing asked for after %s and %s",
+		side, strings.Join(x.Died, "+"), x.Gone.Sub(x.Cut).Seconds(), lag, x.Used().Milliseconds(),
+		since(x.Lost, x.Primary), since(x.Lost, x.Standby), since(x.Asked, x.Primary), since(x.Asked, x.Standby))
 }
 
 // Scenario is the race as one.
@@ -135,7 +145,7 @@ func (x *Race) round(ctx context.Context, r *Run, n int) (Round, error) {
 	if err != nil {
 		return Round{}, err
 	}
-	round := Round{Primary: was.primary, Standby: was.standby, DC: v.DC, Asked: map[string]time.Time{}}
+	round := Round{Primary: was.primary, Standby: was.standby, DC: v.DC, Asked: map[string]time.Time{}, Lost: map[string]time.Time{}}
 	lans := []network.LAN{network.Interconnect, network.Replication}
 	if n%4 >= 2 {
 		lans = lans[:1]
@@ -188,11 +198,13 @@ func (x *Race) asked(r *Run, round *Round) error {
 		if err != nil {
 			return err
 		}
-		i := slices.IndexFunc(lines, func(l cluster.LogLine) bool {
-			return l.Daemon == "pacemaker-fenced" && strings.Contains(l.Text, "Requesting that "+n+" perform")
-		})
-		if i >= 0 {
-			round.Asked[n] = lines[i].At
+		for what, at := range map[string]map[string]time.Time{"Requesting that " + n + " perform": round.Asked, " state is now lost": round.Lost} {
+			i := slices.IndexFunc(lines, func(l cluster.LogLine) bool {
+				return l.Daemon == "pacemaker-fenced" && strings.Contains(l.Text, what)
+			})
+			if i >= 0 {
+				at[n] = lines[i].At
+			}
 		}
 	}
 	return nil
