@@ -34,6 +34,20 @@ func (a *agent) remember(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read this node's copy of the cluster's configuration: %w", err)
 	}
+	return a.takeOver(ctx, snap)
+}
+
+// rememberAhead is remember with the copy that readAhead began to read.
+func (a *agent) rememberAhead(ctx context.Context) error {
+	snap, err := a.copyAtBegin(ctx)
+	if err != nil {
+		return a.remember(ctx)
+	}
+	return a.takeOver(ctx, snap)
+}
+
+func (a *agent) takeOver(ctx context.Context, snap crm.Snapshot) error {
+	var err error
 	if n, ok := snap.Node(a.conf.self); ok && a.call.Interval > 0 && n.Transient[crm.ScoreAttr(a.conf.resource)] == "" {
 		// Whoever is monitored has a score. After the controller alone was killed
 		// the attribute daemon has it still and the configuration does not, and

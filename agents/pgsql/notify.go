@@ -21,7 +21,7 @@ func (a *agent) notify(ctx context.Context) error {
 		return nil
 	}
 	a.cache.Drop()
-	if a.promotionNext() {
+	if a.promotionSees() {
 		return nil
 	}
 	ps, err := a.server.Processes()
@@ -54,12 +54,16 @@ func (a *agent) notify(ctx context.Context) error {
 	return nil
 }
 
-// promotionNext reports whether this transition is to promote a node and has not
-// done so yet: the promotion looks at everything itself, and waits for us. Only to
+// promotionSees reports whether this transition's promotion of a node sees to
+// everything: one that is to come looks at everything itself, and waits for us. Only to
 // stay on its timeline it must know how far every other node has come.
-func (a *agent) promotionNext() bool {
+func (a *agent) promotionSees() bool {
 	n := a.call.Notify
 	switch n.Event() {
+	case "post-promote":
+		// The new primary itself: its promotion has just seen to everything, and its
+		// address waits.
+		return slices.ContainsFunc(n.Promote, func(s string) bool { return strings.EqualFold(s, a.conf.self) })
 	case "post-demote", "post-stop":
 		here := slices.ContainsFunc(n.Promote, func(s string) bool { return strings.EqualFold(s, a.conf.self) })
 		return here || len(n.Promote) > 0 && !a.conf.restartOnPromote

@@ -28,6 +28,7 @@ func (a *agent) promote(ctx context.Context) error {
 	if !a.conf.replicates() {
 		return ocf.Errorf(ocf.ErrUnimplemented, "promote means nothing with rep_mode=%s", a.conf.mode)
 	}
+	a.readAhead(ctx)
 	conn, err := a.connectPatiently(ctx, nil)
 	if err != nil {
 		return ocf.Errorf(ocf.ErrGeneric, "not promoted: the server does not answer: %w", err)
@@ -45,7 +46,7 @@ func (a *agent) promote(ctx context.Context) error {
 	if !st.InRecovery {
 		return a.alreadyOpen(ctx, conn, r)
 	}
-	if err := a.remember(ctx); err != nil {
+	if err := a.rememberAhead(ctx); err != nil {
 		return ocf.Errorf(ocf.ErrGeneric, "not promoted: %w", err)
 	}
 	a.readServer(r, st)
@@ -61,7 +62,7 @@ func (a *agent) promote(ctx context.Context) error {
 	case d.Verdict != replication.Done || !r.opened:
 		return ocf.Errorf(ocf.ErrGeneric, "%s", d.Reason)
 	}
-	announced := a.begin(ctx, a.announce(r)...)
+	announced := a.begin(ctx, append(a.announce(), a.baseline(r.status))...)
 	err = a.open(ctx, conn, r)
 	a.tried(announced)
 	if err != nil {
@@ -75,9 +76,9 @@ func (a *agent) promote(ctx context.Context) error {
 // waits for both. Should the server not open, the demotion that follows writes
 // otherwise. What only people read, the first monitor writes: a change of the
 // configuration makes the cluster think again, and the address wait for that.
-func (a *agent) announce(r *round) []crm.Write {
+func (a *agent) announce() []crm.Write {
 	return a.changed(append(a.receiverWrites(pg.Status{}), transient(a.self(), a.conf.attr(attrStatus), statusPrimary),
-		a.scoreWrite(a.conf.self, replication.Primary), a.baseline(r.status)))
+		a.scoreWrite(a.conf.self, replication.Primary)))
 }
 
 // handoverPatience bounds the wait for what a demoted primary wrote last.
@@ -247,7 +248,7 @@ func (a *agent) finishPromotion(ctx context.Context, conn *pg.Conn, r *round) er
 		a.log.Warn("the new primary was not looked at", "error", err)
 	}
 	// Again, as far as it was not written while the server opened.
-	a.try(ctx, a.announce(r)...)
+	a.try(ctx, a.announce()...)
 	a.removeLock()
 	a.makeSlots(ctx)
 	a.log.Info("promoted", "position", a.position(r.status).String())

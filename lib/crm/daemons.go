@@ -36,6 +36,7 @@ func (c *Client) AttrdID() (string, error) {
 		return "", fmt.Errorf("look for pacemaker-attrd: %w", err)
 	}
 	var found [len(daemons)]string
+	var oldest [len(daemons)]uint64
 	for _, name := range names {
 		if name[0] < '0' || name[0] > '9' {
 			continue
@@ -50,8 +51,14 @@ func (c *Client) AttrdID() (string, error) {
 			}
 			// A host sees the processes of its containers, which may run a
 			// cluster of their own.
-			if ns, err := os.Readlink(filepath.Join(proc, name, "ns/pid")); err == nil && ns == self {
-				found[i] = name + "@" + start
+			ns, err := os.Readlink(filepath.Join(proc, name, "ns/pid"))
+			if err != nil || ns != self {
+				continue
+			}
+			// What a daemon has forked to run a program bears its name for a moment.
+			began, err := strconv.ParseUint(start, 10, 64)
+			if err == nil && (found[i] == "" || began < oldest[i]) {
+				found[i], oldest[i] = name+"@"+start, began
 			}
 		}
 	}
