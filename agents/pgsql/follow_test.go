@@ -82,8 +82,18 @@ func TestWatcherWhoseResourceIsGone(t *testing.T) {
 			a := agentOf(t, c, sched)
 			ask, ended := make(chan time.Time), make(chan bool)
 			go func() { a.whileOurs(t.Context(), ask); close(ended) }()
+			questions := func() (n int) {
+				sched.set(func(s *scheduler) { n = len(s.lines) })
+				return n
+			}
 			tick := func(what string) {
 				t.Helper()
+				before := questions()
+				defer func() {
+					for deadline := time.Now().Add(5 * time.Second); questions() == before && time.Now().Before(deadline); {
+						<-time.After(time.Millisecond)
+					}
+				}()
 				select {
 				case ask <- time.Time{}:
 				case <-ended:
