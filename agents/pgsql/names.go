@@ -1,7 +1,7 @@
 package main
 
 // The node attributes, by the part after the resource's name. All but the last
-// three are the reference agent's, values included: other resources' rules,
+// four are the reference agent's, values included: other resources' rules,
 // operation tools and people's eyes read them.
 const (
 	attrStatus   = "-status"          // reboot: STOP, HS:..., PRI, UNKNOWN
@@ -11,6 +11,7 @@ const (
 	attrReceiver = "-receiver-status" // reboot: normal, normal (master), ERROR
 	attrRecord   = "-record"          // forever: the record, see lib/replication
 	attrPosition = "-position"        // reboot: how far this node's WAL reaches, and on which line
+	attrVoter    = "-voter"           // reboot: the epoch of the record by which this node votes
 	attrAccept   = "-accept-loss"     // reboot: an operator's explicit act, the epoch it is for
 )
 
@@ -23,6 +24,7 @@ const (
 	statusAsync     = "HS:async"
 	statusPotential = "HS:potential"
 	statusSync      = "HS:sync"
+	statusQuorum    = "HS:quorum"
 	statusPrimary   = "PRI"
 )
 
