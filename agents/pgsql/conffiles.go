@@ -35,13 +35,13 @@ func (c config) recoveryConf(withUpstream bool) string {
 }
 
 // repModeConf is the content of rep_mode.conf: whom commits wait for.
-func repModeConf(names []string) string {
-	return "synchronous_standby_names = " + pg.QuoteConf(standbyNames(names)) + "\n"
+func repModeConf(value string) string {
+	return "synchronous_standby_names = " + pg.QuoteConf(value) + "\n"
 }
 
-// standbyNames writes the value of synchronous_standby_names. One name stands
-// alone, as the reference agent writes it; several are all waited for.
-func standbyNames(names []string) string {
+// standbyNames writes the value of synchronous_standby_names by which commits wait
+// for count of names. One name stands alone, as the reference agent writes it.
+func standbyNames(names []string, count int) string {
 	quoted := make([]string, len(names))
 	for i, n := range names {
 		quoted[i] = `"` + strings.ReplaceAll(n, `"`, `""`) + `"`
@@ -52,45 +52,51 @@ func standbyNames(names []string) string {
 	case 1:
 		return quoted[0]
 	}
-	return fmt.Sprintf("FIRST %d (%s)", len(quoted), strings.Join(quoted, ", "))
+	method := "FIRST"
+	if count < len(quoted) {
+		method = "ANY"
+	}
+	return fmt.Sprintf("%s %d (%s)", method, count, strings.Join(quoted, ", "))
 }
 
 // parseStandbyNames reads what standbyNames wrote. ok is false for a value of
 // another form, which somebody else wrote: a bare list, for one, means that only
 // the first of it is waited for.
-func parseStandbyNames(value string) (names []string, ok bool) {
+func parseStandbyNames(value string) (names []string, count int, ok bool) {
 	v := strings.TrimSpace(value)
 	if v == "" {
-		return nil, true
+		return nil, 0, true
 	}
-	rest, list := strings.CutPrefix(v, "FIRST ")
-	if !list {
+	rest, all := strings.CutPrefix(v, "FIRST ")
+	rest, anyOf := strings.CutPrefix(rest, "ANY ")
+	if !all && !anyOf {
 		name, rest, ok := quotedName(v)
 		if !ok || rest != "" {
-			return nil, false
+			return nil, 0, false
 		}
-		return []string{name}, true
+		return []string{name}, 1, true
 	}
-	count, inner, open := strings.Cut(rest, "(")
+	number, inner, open := strings.Cut(rest, "(")
 	inner, closed := strings.CutSuffix(strings.TrimSpace(inner), ")")
-	if !open || !closed {
-		return nil, false
+	count, err := strconv.Atoi(strings.TrimSpace(number))
+	if !open || !closed || err != nil {
+		return nil, 0, false
 	}
 	for more := true; more; {
 		name, rest, ok := quotedName(strings.TrimSpace(inner))
 		if !ok {
-			return nil, false
+			return nil, 0, false
 		}
 		names = append(names, name)
 		inner, more = strings.CutPrefix(strings.TrimSpace(rest), ",")
 		if !more && inner != "" {
-			return nil, false
+			return nil, 0, false
 		}
 	}
-	if strconv.Itoa(len(names)) != strings.TrimSpace(count) {
-		return nil, false
+	if all && count != len(names) || anyOf && (count < 1 || count >= len(names)) || all && anyOf {
+		return nil, 0, false
 	}
-	return names, true
+	return names, count, true
 }
 
 // quotedName takes one double-quoted name off the front of s.

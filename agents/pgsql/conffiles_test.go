@@ -133,12 +133,12 @@ func TestRepModeConf(t *testing.T) {
 		{[]string{"N2.Example"}, `synchronous_standby_names = '"N2.Example"'` + "\n"},
 		{[]string{`o'neil`, `a"b`, `c\d`}, `synchronous_standby_names = 'FIRST 3 ("o''neil", "a""b", "c\\d")'` + "\n"},
 	} {
-		got := repModeConf(tt.names)
+		got := repModeConf(standbyNames(tt.names, len(tt.names)))
 		if got != tt.want {
 			t.Errorf("%q: %q, want %q", tt.names, got, tt.want)
 		}
 		value, rest, closed := readQuotedSetting(strings.TrimPrefix(got, "synchronous_standby_names = "))
-		if value != standbyNames(tt.names) || rest != "\n" || !closed {
+		if value != standbyNames(tt.names, len(tt.names)) || rest != "\n" || !closed {
 			t.Errorf("%q is read by the server as %q", got, value)
 		}
 	}
@@ -167,7 +167,10 @@ func TestParseStandbyNames(t *testing.T) {
 		{`FIRST ("n2")`, nil, false},
 		{`FIRST 1 "n2"`, nil, false},
 		{`FIRST 1 ("n2"`, nil, false},
-		{`ANY 1 ("n2", "dr")`, nil, false},
+		{`ANY 1 ("n2", "dr")`, []string{"n2", "dr"}, true},
+		{`ANY 2 ("n2", "dr")`, nil, false},
+		{`ANY 0 ("n2", "dr")`, nil, false},
+		{`FIRST ANY 1 ("n2", "dr")`, nil, false},
 		{`2 ("n2", "dr")`, nil, false},
 		{`*`, nil, false},
 		{`n2`, nil, false},
@@ -181,7 +184,7 @@ func TestParseStandbyNames(t *testing.T) {
 		{`""`, nil, false},
 		{`"n2"x`, nil, false},
 	} {
-		names, ok := parseStandbyNames(tt.value)
+		names, _, ok := parseStandbyNames(tt.value)
 		if ok != tt.ok || !slices.Equal(names, tt.want) {
 			t.Errorf("%s: %q, %v; want %q, %v", tt.value, names, ok, tt.want, tt.ok)
 		}
@@ -201,20 +204,25 @@ func TestStandbyNamesRoundTrip(t *testing.T) {
 			}
 			names[i] = string(w)
 		}
-		got, ok := parseStandbyNames(standbyNames(names))
-		if !ok || !slices.Equal(got, names) {
-			t.Fatalf("%q wrote %s, which is read as %q, %v", names, standbyNames(names), got, ok)
+		count := len(names)
+		if count > 1 {
+			count -= r.IntN(count)
+		}
+		written := standbyNames(names, count)
+		got, n, ok := parseStandbyNames(written)
+		if !ok || !slices.Equal(got, names) || n != count {
+			t.Fatalf("%d of %q wrote %s, which is read as %d of %q, %v", count, names, written, n, got, ok)
 		}
 	}
 }
 
 // What is accepted means the same when it is written again.
 func FuzzParseStandbyNames(f *testing.F) {
-	for _, s := range []string{"", `"a"`, `FIRST 2 ("a", "b")`, `"a""b"`, `FIRST 1 ("a"`, `ANY 1 ("a")`, `FIRST 2 ("a",)`, "*", `"`, `FIRST 00 ()`} {
+	for _, s := range []string{"", `"a"`, `FIRST 2 ("a", "b")`, `"a""b"`, `FIRST 1 ("a"`, `ANY 1 ("a")`, `FIRST 2 ("a",)`, "*", `"`, `FIRST 00 ()`, `ANY 1 ("a", "b")`} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, value string) {
-		names, ok := parseStandbyNames(value)
+		names, count, ok := parseStandbyNames(value)
 		if !ok {
 			if names != nil {
 				t.Fatalf("%q: names %q though not understood", value, names)
@@ -224,9 +232,9 @@ func FuzzParseStandbyNames(f *testing.F) {
 		if slices.Contains(names, "") {
 			t.Fatalf("%q: an empty name in %q", value, names)
 		}
-		again, ok := parseStandbyNames(standbyNames(names))
-		if !ok || !slices.Equal(again, names) {
-			t.Fatalf("%q: %q, written again %q", value, names, again)
+		again, n, ok := parseStandbyNames(standbyNames(names, count))
+		if !ok || !slices.Equal(again, names) || n != count {
+			t.Fatalf("%q: %d of %q, written again %d of %q", value, count, names, n, again)
 		}
 	})
 }

@@ -35,6 +35,7 @@ type config struct {
 	restartOnPromote, checkReceiver             bool
 	external                                    []string
 	syncStandbys                                int
+	quorum                                      bool
 
 	tmpdir                               string
 	stopEscalate, stopEscalateUnpromoted time.Duration
@@ -76,7 +77,7 @@ func newConfig(c *ocf.Call) config {
 		slotPrefix:       p.String("replication_slot_name"),
 		restartOnPromote: p.Bool("restart_on_promote"), checkReceiver: p.Bool("check_wal_receiver"),
 		external:     strings.Fields(p.String("external_standby_node_list")),
-		syncStandbys: p.Int("sync_standbys"),
+		syncStandbys: p.Int("sync_standbys"), quorum: p.Bool("sync_quorum"),
 
 		tmpdir:       filepath.Clean(p.String("tmpdir")),
 		stopEscalate: seconds("stop_escalate"), stopEscalateUnpromoted: seconds("stop_escalate_in_slave"),
@@ -147,6 +148,8 @@ func (c config) check(call *ocf.Call) error {
 		return bad("sync_standbys=%d needs rep_mode=sync (it is %s)", c.syncStandbys, c.mode)
 	case c.syncStandbys > max(len(c.nodes)-1, 1):
 		return bad("sync_standbys=%d: node_list names only %d other nodes", c.syncStandbys, len(c.nodes)-1)
+	case c.quorum && (c.mode != modeSync || len(c.external) > 0):
+		return bad("sync_quorum needs rep_mode=sync (it is %s) and no external_standby_node_list", c.mode)
 	case c.slotPrefix != "" && c.badSlot() != nil:
 		return bad("replication_slot_name=%q: %w", c.slotPrefix, c.badSlot())
 	case c.mode == modeNone:

@@ -47,6 +47,9 @@ func TestCheck(t *testing.T) {
 		{name: "two synchronous standbys", env: map[string]string{p("node_list"): "n1 n2 n3", p("sync_standbys"): "2"}},
 		{name: "more synchronous standbys than nodes", env: map[string]string{p("node_list"): "n1 n2 n3", p("sync_standbys"): "3"}, says: []string{"sync_standbys=3", "node_list", "only 2"}},
 		{name: "synchronous standbys, async", env: map[string]string{p("rep_mode"): "async", p("node_list"): "n1 n2 n3", p("sync_standbys"): "2"}, says: []string{"sync_standbys", "rep_mode=sync", "async"}},
+		{name: "quorum", env: map[string]string{p("node_list"): "n1 n2 n3", p("sync_quorum"): "true"}},
+		{name: "quorum, async", env: map[string]string{p("rep_mode"): "async", p("sync_quorum"): "true"}, says: []string{"sync_quorum", "rep_mode=sync", "async"}},
+		{name: "quorum with external standbys", env: map[string]string{p("sync_quorum"): "true", p("external_standby_node_list"): "dr"}, says: []string{"sync_quorum", "external_standby_node_list"}},
 		{name: "no synchronous standby", env: map[string]string{p("sync_standbys"): "0"}, says: []string{"sync_standbys"}},
 
 		{name: "slots", env: map[string]string{p("replication_slot_name"): "slot_1"}},

@@ -191,7 +191,7 @@ func (a *agent) withdrawSelf(ctx context.Context, ps pg.Processes) {
 		return
 	}
 	a.cache.Drop()
-	a.owed = append(a.owed, a.scoreWrite(a.conf.self, replication.Never),
+	a.owed = append(a.owed, a.scoreWrite(a.conf.self, replication.Never), a.noVote(),
 		transient(a.self(), a.conf.attr(attrBaseline), ""),
 		transient(a.self(), a.conf.attr(attrLocation), ""),
 		transient(a.self(), a.conf.attr(attrPosition), ""))

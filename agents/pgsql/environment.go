@@ -164,8 +164,8 @@ func (a *agent) writeFile(path, content string) error {
 	return nil
 }
 
-func (a *agent) writeRepMode(names []string) error {
-	return a.writeFile(a.conf.repModeFile(), repModeConf(names))
+func (a *agent) writeRepMode(standbyNames string) error {
+	return a.writeFile(a.conf.repModeFile(), repModeConf(standbyNames))
 }
 
 // includes are the files that postgresql.conf includes on our behalf.
@@ -193,7 +193,7 @@ func (a *agent) prepareStandby(ctx context.Context) error {
 		return err
 	}
 	if a.conf.mode == modeSync {
-		if err := a.writeRepMode(nil); err != nil {
+		if err := a.writeRepMode(""); err != nil {
 			return err
 		}
 	}

@@ -167,7 +167,7 @@ func TestStopWrites(t *testing.T) {
 	f.set("n1", "pgsql-data-status", "STREAMING|SYNC", true)
 	f.set("n2", "master-pgsql", "1000", false)
 	a, _ := newTestAgent(t, f, "stop", nil)
-	put(t, a.conf.repModeFile(), repModeConf([]string{"n2"}))
+	put(t, a.conf.repModeFile(), repModeConf(`"n2"`))
 	put(t, a.conf.recordFile(), record5)
 	if err := a.stop(t.Context()); err != nil {
 		t.Fatal(err)
@@ -183,7 +183,7 @@ func TestStopWrites(t *testing.T) {
 	if f.record("n1", "n1") != record5 || get(t, a.conf.recordFile()) != record5 || f.attribute("n1", "n1", "pgsql-data-status", true) != "STREAMING|SYNC" {
 		t.Error("the record or the data status was touched")
 	}
-	if got := get(t, a.conf.repModeFile()); got != repModeConf(nil) {
+	if got := get(t, a.conf.repModeFile()); got != repModeConf("") {
 		t.Errorf("commits of the next start would wait: %s", got)
 	}
 }

@@ -94,7 +94,7 @@ func TestReleaseInterrupted(t *testing.T) {
 		remove(t, s.data()+".pgrex-record")
 		f.set("n1", "pgsql-record", entitled, true)
 		f.set("n2", "master-pgsql", "100", false)
-		put(t, s.dir+"/tmp/rep_mode.conf", repModeConf([]string{"n2"}))
+		put(t, s.dir+"/tmp/rep_mode.conf", repModeConf(`"n2"`))
 		s.sql("SELECT pg_reload_conf()")
 		s.eventually("commits wait", func() bool { return s.sql("SHOW synchronous_standby_names") == `"n2"` })
 		check := func() bool {
@@ -150,7 +150,7 @@ func TestGrantInterrupted(t *testing.T) {
 		}
 		f.set("n1", "pgsql-record", alone, true)
 		f.set("n2", "master-pgsql", "-INFINITY", false)
-		put(t, n1.dir+"/tmp/rep_mode.conf", repModeConf(nil))
+		put(t, n1.dir+"/tmp/rep_mode.conf", repModeConf(""))
 		n1.sql("SELECT pg_reload_conf()")
 		n1.eventually("commits do not wait", func() bool { return n1.sql("SHOW synchronous_standby_names") == "" })
 		check := func() bool {

@@ -90,7 +90,7 @@ func TestLifeOfOneNode(t *testing.T) {
 	s.done("stop")
 	s.must(ocf.OK, "stop")
 	s.must(ocf.NotRunning, "monitor", interval, "9000")
-	if s.attribute("pgsql-status") != "STOP" || s.attribute("master-pgsql") != "-INFINITY" || get(t, s.dir+"/tmp/rep_mode.conf") != repModeConf(nil) {
+	if s.attribute("pgsql-status") != "STOP" || s.attribute("master-pgsql") != "-INFINITY" || get(t, s.dir+"/tmp/rep_mode.conf") != repModeConf("") {
 		t.Errorf("status %q, score %q", s.attribute("pgsql-status"), s.attribute("master-pgsql"))
 	}
 }

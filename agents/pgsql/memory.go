@@ -252,7 +252,7 @@ func (a *agent) observation() replication.Observation {
 		Record: a.memory.newest,
 		Peers:  map[string]replication.Peer{}, Promoted: a.promoted(), Score: a.score(a.conf.self),
 		NoFencing: !a.memory.snap.StonithEnabled, Rejoin: a.conf.rejoin, AcceptName: a.conf.attr(attrAccept),
-		SyncStandbys: a.conf.syncStandbys, External: len(a.conf.external) > 0,
+		SyncStandbys: a.conf.syncStandbys, Quorum: a.conf.quorum, Voter: a.voter(a.conf.self), External: len(a.conf.external) > 0,
 	}
 	if o.Promoted == "" && a.node(a.conf.self).Roles[a.conf.resource] == crm.Promoted {
 		o.Promoted = a.conf.self
@@ -262,7 +262,7 @@ func (a *agent) observation() replication.Observation {
 		if n == a.conf.self {
 			continue
 		}
-		p := replication.Peer{Presence: a.presence(n), Score: a.score(n)}
+		p := replication.Peer{Presence: a.presence(n), Score: a.score(n), Voter: a.voter(n)}
 		p.Copy, p.CopyKnown = a.memory.copies[n]
 		if v := a.node(n).Transient[a.conf.attr(attrPosition)]; v != "" {
 			pos, err := replication.ParsePublished(v)

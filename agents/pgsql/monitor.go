@@ -338,7 +338,7 @@ func (a *agent) lead(ctx context.Context, conn *pg.Conn, st pg.Status) error {
 	}
 	if a.conf.mode == modeSync {
 		if problem, err := a.commitDefault(limited); err == nil && problem != "" {
-			r.names, r.unprotected = nil, problem
+			r.names, r.count, r.unprotected = nil, 0, problem
 		}
 	}
 	if err := a.endDoubles(limited, conn, r); err != nil {
@@ -432,9 +432,12 @@ func (a *agent) following(st pg.Status) bool {
 // electAlone is what a standby does while no primary lives: it publishes how far
 // it reaches and asks the rules who is to be promoted.
 func (a *agent) electAlone(ctx context.Context, conn *pg.Conn, r *round) error {
-	a.publishPosition(ctx, r.status)
 	limited, cancel := context.WithTimeout(ctx, a.conf.attrTimeout)
 	defer cancel()
+	if err := a.standStill(limited, conn, r); err != nil {
+		return err
+	}
+	a.publishPosition(ctx, r.status)
 	d := replication.Elect(a.observe(r))
 	if err := a.carryOut(limited, conn, r, d.Steps); err != nil {
 		return ocf.Errorf(ocf.ErrGeneric, "%w", err)

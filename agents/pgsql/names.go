@@ -12,6 +12,7 @@ const (
 	attrRecord   = "-record"          // forever: the record, see lib/replication
 	attrPosition = "-position"        // reboot: how far this node's WAL reaches, and on which line
 	attrRejoin   = "-rejoin"          // reboot: how far the replacement of this node's data is, or what became of it
+	attrVoter    = "-voter"           // reboot: the epoch of the record by which this node votes
 	attrAccept   = "-accept-loss"     // reboot: an operator's explicit act, the epoch it is for
 )
 
@@ -24,6 +25,7 @@ const (
 	statusAsync     = "HS:async"
 	statusPotential = "HS:potential"
 	statusSync      = "HS:sync"
+	statusQuorum    = "HS:quorum"
 	statusPrimary   = "PRI"
 )
 

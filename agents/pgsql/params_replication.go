@@ -109,6 +109,16 @@ instant and the other one serves with everything that was acknowledged. A commit
 fewer standbys left it waits for those that are there; a standby that is lost holds commits up until it is fenced, as
 always. With external_standby_node_list set all standbys are waited for.`,
 		},
+		{
+			Name: "sync_quorum", Type: meta.Boolean, Default: "false", Reloadable: true,
+			Short: "Commits wait for any of the standbys rather than for certain ones",
+			Long: `When true, a commit waits for any sync_standbys of all standbys that stream (ANY in synchronous_standby_names), so
+that one that is slow or lost holds nothing up as long as enough others answer. No standby then holds every commit by itself:
+when the primary is gone, the standbys compare how far they got, and the newest of as many as cannot all have missed a commit
+is promoted. With n standbys and sync_standbys=k that takes n-k+1 of them, and about one monitor interval more than a
+failover without a quorum. They have the status HS:quorum and no promotion score meanwhile. It needs three nodes and more;
+with no more than sync_standbys standbys left it is as without it.`,
+		},
 	}
 }
 

@@ -44,7 +44,7 @@ var referenceParameters = []struct{ name, kind, def string }{
 }
 
 // ownParameters are those that the reference does not have.
-var ownParameters = []string{"rejoin", "watcher", "sync_standbys"}
+var ownParameters = []string{"rejoin", "watcher", "sync_standbys", "sync_quorum", "rejoin_user", "rejoin_directory", "rejoin_keep", "rejoin_wait", "rejoin_rate"}
 
 func TestDeclaration(t *testing.T) {
 	a := declaration()

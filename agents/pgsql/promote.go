@@ -162,10 +162,10 @@ func (a *agent) promoteAlone(ctx context.Context, conn *pg.Conn, st pg.Status) e
 func (a *agent) open(ctx context.Context, conn *pg.Conn, r *round) error {
 	// Commits must not wait for names left over from an earlier life.
 	if len(r.names) > 0 {
-		if err := a.setSync(ctx, conn, nil); err != nil {
+		if err := a.setSync(ctx, conn, nil, 0); err != nil {
 			return err
 		}
-		r.names = nil
+		r.names, r.count = nil, 0
 	}
 	if r.restart {
 		return a.openByRestart(ctx)

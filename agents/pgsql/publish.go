@@ -18,6 +18,7 @@ func (a *agent) primaryWrites(r *round) []crm.Write {
 		forever(a.self(), a.conf.attr(attrData), dataLatest),
 		transient(a.self(), a.conf.attr(attrLocation), ""),
 		transient(a.self(), a.conf.attr(attrPosition), ""),
+		a.noVote(),
 	}
 	w = append(w, a.receiverWrites(r.status)...)
 	for _, n := range a.conf.nodes {
@@ -60,6 +61,8 @@ func (a *agent) standbyState(node string, row pg.Sender) (status, data string) {
 	switch {
 	case sync == "SYNC" && a.memory.newest.Entitles(node):
 		return statusSync, "STREAMING|SYNC"
+	case sync == "QUORUM" && a.voter(node) == a.memory.newest.Epoch:
+		return statusQuorum, "STREAMING|QUORUM"
 	case sync == "POTENTIAL":
 		return statusPotential, "STREAMING|POTENTIAL"
 	}
@@ -141,7 +144,7 @@ func (a *agent) revoke(ctx context.Context) {
 		}
 	}
 	r := a.memory.newest
-	if a.score(a.conf.self) == replication.Standby && (!r.Exists() || r.Entitles(a.conf.self)) {
+	if a.score(a.conf.self) == replication.Standby && (!r.Exists() || r.Entitles(a.conf.self) && r.Quorum == 0) {
 		return
 	}
 	a.try(ctx, a.changed([]crm.Write{a.scoreWrite(a.conf.self, replication.Never)})...)

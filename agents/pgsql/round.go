@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -30,6 +31,7 @@ const (
 type round struct {
 	status pg.Status
 	names  []string // synchronous_standby_names in force
+	count  int      // how many of them a commit waits for
 	// unprotected says why commits do not wait for our standbys whatever the names
 	// are, "" when they do.
 	unprotected string
@@ -112,34 +114,33 @@ func (a *agent) lookAtServer(ctx context.Context, conn *pg.Conn, r *round) error
 func (a *agent) readServer(r *round, st pg.Status) {
 	var err error
 	r.status, r.unprotected = st, ""
-	if r.names, err = a.namesInForce(st); err != nil {
+	if r.names, r.count, err = a.namesInForce(st); err != nil {
 		// Not ours to change, and whom commits wait for is not known: no right of a
 		// standby may rest on it.
 		r.unprotected = err.Error()
 	}
 }
 
-// namesInForce are the names that commits wait for. A value that we did not
+// namesInForce are the names that commits wait for, and for how many. A value that we did not
 // write is an error: changing ours would have no effect, and commits would be
 // released or held against the rules.
-func (a *agent) namesInForce(st pg.Status) ([]string, error) {
+func (a *agent) namesInForce(st pg.Status) ([]string, int, error) {
 	set := st.Setting("synchronous_standby_names")
-	names, ok := parseStandbyNames(set.Value)
+	names, count, ok := parseStandbyNames(set.Value)
 	// A role that may not see sources cannot be held against the setting.
 	foreign := set.Value != "" && set.File != "" && filepath.Clean(set.File) != a.conf.repModeFile()
 	if !ok || foreign {
-		return nil, fmt.Errorf("synchronous_standby_names = %q is set by %s: remove it there, the agent sets it in %s",
+		return nil, 0, fmt.Errorf("synchronous_standby_names = %q is set by %s: remove it there, the agent sets it in %s",
 			set.Value, set.From(), a.conf.repModeFile())
 	}
-	return lower(names), nil
+	return lower(names), count, nil
 }
 
 // observe is the observation with what the server and this round add to it.
 func (a *agent) observe(r *round) replication.Observation {
 	o := a.observation()
 	o.Position = a.position(r.status)
-	// The agent writes no names but those that all are waited for.
-	o.SyncNames, o.SyncCount, o.Unprotected = r.names, len(r.names), r.unprotected
+	o.SyncNames, o.SyncCount, o.Unprotected = r.names, r.count, r.unprotected
 	o.Proofs, o.Unproven, o.Claimed = r.proofs, r.unproven, r.claimed
 	for _, row := range r.status.Walsenders {
 		name := strings.ToLower(row.Name)
@@ -219,7 +220,7 @@ func (a *agent) carryOutOne(ctx context.Context, conn *pg.Conn, r *round, s repl
 			r.claimed = s.Record.Epoch
 		}
 	case replication.SetSync:
-		if err := a.setSync(ctx, conn, s.Nodes); err != nil {
+		if err := a.setSync(ctx, conn, s.Nodes, s.Count); err != nil {
 			return err
 		}
 		// What was proven before held for other names.
@@ -232,6 +233,8 @@ func (a *agent) carryOutOne(ctx context.Context, conn *pg.Conn, r *round, s repl
 			return nil
 		}
 		r.proofs = append(r.proofs, replication.Proof{Node: s.Node})
+	case replication.SetVoter:
+		return a.apply(ctx, transient(a.nodeName(s.Node), a.conf.attr(attrVoter), strconv.FormatUint(s.Epoch, 10)))
 	case replication.ReadCopy:
 		// A peer that cannot be read is one that is not proven; the rule waits.
 		if err := a.readCopy(ctx, s.Node); err != nil {
@@ -243,10 +246,11 @@ func (a *agent) carryOutOne(ctx context.Context, conn *pg.Conn, r *round, s repl
 	return nil
 }
 
-// setSync puts names in force as synchronous_standby_names: written durably,
-// reloaded, read back with its source.
-func (a *agent) setSync(ctx context.Context, conn *pg.Conn, names []string) error {
-	if err := a.writeRepMode(names); err != nil {
+// setSync puts names in force as synchronous_standby_names, by which a commit waits
+// for count of them: written durably, reloaded, read back with its source.
+func (a *agent) setSync(ctx context.Context, conn *pg.Conn, names []string, count int) error {
+	want := standbyNames(names, count)
+	if err := a.writeRepMode(want); err != nil {
 		return err
 	}
 	if err := a.server.Reload(); err != nil {
@@ -254,7 +258,6 @@ func (a *agent) setSync(ctx context.Context, conn *pg.Conn, names []string) erro
 	}
 	ctx, cancel := context.WithTimeout(ctx, settleLimit)
 	defer cancel()
-	want := standbyNames(names)
 	setting, err := conn.WaitSetting(ctx, "synchronous_standby_names", want)
 	if err != nil {
 		if problem := conn.SettingProblem(ctx, "synchronous_standby_names"); problem != "" {

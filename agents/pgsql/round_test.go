@@ -348,6 +348,7 @@ func TestNamesInForce(t *testing.T) {
 		want []string
 		says []string // nil: no error
 	}{
+		{name: "ours, a quorum", set: pg.Setting{Value: `ANY 1 ("n2", "n3")`, File: ours}, want: []string{"n2", "n3"}},
 		{name: "nothing", set: pg.Setting{Source: "default"}},
 		{name: "ours", set: pg.Setting{Value: `"N2"`, File: ours, Source: "configuration file"}, want: []string{"n2"}},
 		{name: "ours, several", set: pg.Setting{Value: `FIRST 2 ("n2", "DR")`, File: ours}, want: []string{"n2", "dr"}},
@@ -358,7 +359,7 @@ func TestNamesInForce(t *testing.T) {
 		{name: "a form that is not ours", set: pg.Setting{Value: `ANY 1 (n2, n3)`, File: ours}, says: []string{"ANY 1 (n2, n3)"}},
 		{name: "anybody", set: pg.Setting{Value: "*", Source: "command line"}, says: []string{"*", "command line"}},
 	} {
-		names, err := a.namesInForce(pg.Status{Settings: map[string]pg.Setting{"synchronous_standby_names": tt.set}})
+		names, _, err := a.namesInForce(pg.Status{Settings: map[string]pg.Setting{"synchronous_standby_names": tt.set}})
 		if tt.says != nil {
 			if err == nil {
 				t.Errorf("%s: %q", tt.name, names)

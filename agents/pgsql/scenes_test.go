@@ -93,7 +93,7 @@ func TestAdoption(t *testing.T) {
 				t.Errorf("postgresql.conf: %s", conf[max(0, len(conf)-400):])
 			}
 			// What it includes is in force: commits can be made to wait.
-			n2 := repModeConf([]string{"n2"})
+			n2 := repModeConf(`"n2"`)
 			put(t, tmp+"/rep_mode.conf", n2)
 			if err := pgtest.GiveTo(s.user, tmp+"/rep_mode.conf"); err != nil {
 				t.Fatal(err)
@@ -128,7 +128,7 @@ func TestAdoptionRefused(t *testing.T) {
 func TestPrimaryWithSickCluster(t *testing.T) {
 	t.Parallel()
 	f, s := newPrimary(t)
-	put(t, s.dir+"/tmp/rep_mode.conf", repModeConf([]string{"n2"}))
+	put(t, s.dir+"/tmp/rep_mode.conf", repModeConf(`"n2"`))
 	s.sql("SELECT pg_reload_conf()")
 	s.eventually("commits wait", func() bool { return s.sql("SHOW synchronous_standby_names") == `"n2"` })
 	entitled := strings.Replace(strings.Replace(s.attribute("pgsql-record"), "entitled=n1", "entitled=n1,n2", 1), "epoch=", "epoch=1", 1)
@@ -179,7 +179,7 @@ func onlyFor(line, words string, exit int) *trouble {
 func TestReleaseAfterWithdrawal(t *testing.T) {
 	t.Parallel()
 	f, s := newPrimary(t)
-	put(t, s.dir+"/tmp/rep_mode.conf", repModeConf([]string{"n2"}))
+	put(t, s.dir+"/tmp/rep_mode.conf", repModeConf(`"n2"`))
 	s.sql("SELECT pg_reload_conf()")
 	f.set("n1", "pgsql-record", strings.Replace(strings.Replace(s.attribute("pgsql-record"), "entitled=n1", "entitled=n1,n2", 1), "epoch=", "epoch=1", 1), true)
 	s.eventually("commits wait", func() bool { return s.sql("SHOW synchronous_standby_names") == `"n2"` })

@@ -129,7 +129,7 @@ func (a *agent) startReplicating(ctx context.Context, ps pg.Processes) error {
 func (a *agent) forgetSelf(ctx context.Context) error {
 	return a.apply(ctx, a.changed(append(a.noPosition(),
 		transient(a.self(), a.conf.attr(attrStatus), statusStop),
-		transient(a.self(), a.conf.attr(attrBaseline), ""),
+		transient(a.self(), a.conf.attr(attrBaseline), ""), a.noVote(),
 		transient(a.self(), a.conf.attr(attrRejoin), ""),
 		a.scoreWrite(a.conf.self, replication.Never)))...)
 }

@@ -33,7 +33,7 @@ func (a *agent) stop(ctx context.Context) error {
 	if replicates {
 		// The next start must not wait for standbys that may not be there.
 		if a.conf.mode == modeSync && exists(a.conf.tmpdir) && a.userErr == nil {
-			if err := a.writeRepMode(nil); err != nil {
+			if err := a.writeRepMode(""); err != nil {
 				a.log.Warn("rep_mode.conf not emptied; start does it", "error", err)
 			}
 		}

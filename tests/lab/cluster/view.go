@@ -118,12 +118,12 @@ func (v View) Status(node string) string { return v.Attribute(node, ResourcePgsq
 // Score is a node's promotion score.
 func (v View) Score(node string) string { return v.Attribute(node, "master-"+ResourcePgsql) }
 
-// Sync lists the nodes with a standby that may be promoted; with rep_mode=sync it
-// is a synchronous one.
+// Sync lists the nodes with a standby that may be promoted, or that votes on who
+// is; with rep_mode=sync it is a synchronous one.
 func (v View) Sync() []string {
 	var out []string
 	for n := range v.Attributes {
-		if v.Status(n) == "HS:"+v.Mode && v.Score(n) == "100" {
+		if v.Status(n) == "HS:"+v.Mode && v.Score(n) == "100" || v.Status(n) == "HS:quorum" {
 			out = append(out, n)
 		}
 	}

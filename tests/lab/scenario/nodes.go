@@ -28,6 +28,13 @@ func severalNodes() []Scenario {
 			Play:   twoSyncOneServes,
 		},
 		{
+			Name:   "quorum-one-hangs",
+			Text:   "sync_quorum=true: one of two standbys hangs, commits go on; then the primary's postmaster is killed: the standby that has them serves",
+			Nodes:  3,
+			Spoils: true,
+			Play:   quorumOneHangs,
+		},
+		{
 			Name:  "four-nodes",
 			Text:  "four nodes: the primary's postmaster is killed: the synchronous standby serves, the two others follow it, the killed server comes back",
 			Nodes: 4,
@@ -121,6 +128,50 @@ func twoSyncOneServes(ctx context.Context, r *Run) error {
 		return err
 	}
 	return r.failover(ctx, other, tl, time.Minute)
+}
+
+// quorumOneHangs leaves one standby behind, so that the vote has something to
+// decide: neither of the two may be promoted without the other's word.
+func quorumOneHangs(ctx context.Context, r *Run) error {
+	p, ahead, others, err := r.crowd(ctx)
+	if err != nil {
+		return err
+	}
+	behind := others[0]
+	tl, err := r.timeline(ctx, p)
+	if err != nil {
+		return err
+	}
+	if err := r.Pcs(ctx, p, "resource", "update", cluster.ResourcePgsql, "sync_quorum=true"); err != nil {
+		return err
+	}
+	err = r.Wait(ctx, "two standbys that vote", time.Minute, func(v cluster.View) bool {
+		return v.Status(ahead) == "HS:quorum" && v.Status(behind) == "HS:quorum"
+	})
+	if err != nil {
+		return err
+	}
+	hangs := fault.Child("walreceiver")
+	hung, err := fault.Signal(ctx, r.Site, behind, "walreceiver", hangs, sigstop)
+	if err := r.Must(hung, err); err != nil {
+		return err
+	}
+	const some = 100
+	wait, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	err = host.Poll(wait, "commits while one standby hangs", 20*time.Millisecond, func() (bool, error) {
+		return r.W.History().Between(hung.InForce, time.Now()) >= some, nil
+	})
+	if err != nil {
+		return err
+	}
+	if err := r.Kill(ctx, p, "postmaster", fault.Postmaster); err != nil {
+		return err
+	}
+	if err := r.Must(fault.Signal(ctx, r.Site, behind, "walreceiver", hangs, sigcont)); err != nil {
+		return err
+	}
+	return r.failover(ctx, ahead, tl, time.Minute)
 }
 
 // crowdFollows breaks the primary of a cluster of many standbys and expects the
