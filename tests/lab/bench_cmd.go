@@ -177,12 +177,20 @@ func (m *measurement) round(ctx context.Context, s side, name string) error {
 		return m.look(ctx, lab, s.name)
 	}}
 	defer r.Drop()
+	sick := 0 // labs, one after the other
 	for _, t := range s.trials {
 		if m.hopeless(t, s.name) {
 			_, _ = fmt.Fprintf(m.out, "%s %s: not played again, it was waited for in vain %d times\n", name, t.Name, inVain)
 			continue
 		}
+		if sick == noLabs {
+			m.note(t, s.name, name, scenario.Result{Err: errors.New("not played: there was no healthy lab several times")})
+			continue
+		}
 		res := r.Measure(ctx, t)
+		if sick++; res.Begun {
+			sick = 0
+		}
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -194,6 +202,9 @@ func (m *measurement) round(ctx context.Context, s side, name string) error {
 	}
 	return nil
 }
+
+// noLabs is how often in a row a lab is tried to be made in a round.
+const noLabs = 2
 
 // inVain is how often a fault is waited out that a side does not bear.
 const inVain = 2

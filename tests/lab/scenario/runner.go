@@ -91,6 +91,8 @@ type Result struct {
 	// that is measured, and FirstCommit the commit that ended its longest gap.
 	Events             []cluster.Event
 	Fault, FirstCommit time.Time
+	// Begun says that there was a healthy lab to play it in.
+	Begun bool
 	// Logs is where the logs are, after a failure.
 	Logs string
 }
@@ -161,6 +163,7 @@ func (r *Runner) one(ctx context.Context, s Scenario) Result {
 	}
 	res.Err = r.fit(ctx, s, log)
 	if res.Err == nil {
+		res.Begun = true
 		res.Err = r.play(ctx, s, log, &res)
 	}
 	res.Took = time.Since(begin)
