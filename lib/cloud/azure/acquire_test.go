@@ -224,7 +224,7 @@ func TestOwnInterfaceIsAnother(t *testing.T) {
 func TestAcceptedComesEarly(t *testing.T) {
 	t.Parallel()
 	for _, m := range []Method{Put, Move} {
-		s := held(t)
+		s := held(t, func(c *azure.Config) { c.Latency.Update, c.Latency.Move = ms(1000), ms(1000) })
 		told := 0
 		err := s.on(t, "n2", func(o *Options) { o.Method = m }).Acquire(t.Context(), vip, func(context.Context) error {
 			told++
