@@ -51,6 +51,7 @@ func TestQuorum(t *testing.T) {
 		best = n3
 	}
 	best.done("promote")
+	best.must(ocf.RunningPromoted, "monitor", interval, "9000", "OCF_RESKEY_CRM_meta_timeout", "8000")
 	if state(best) != "PRI 1000" || best.attribute("pgsql-voter") != "" {
 		t.Errorf("%s votes by %q", state(best), best.attribute("pgsql-voter"))
 	}
