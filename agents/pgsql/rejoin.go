@@ -215,7 +215,7 @@ func (a *agent) beginRejoin(m mark, method string, o replication.Observation, d 
 	if a.spawn == nil {
 		return errors.New("there is no worker: rejoin=rewind and clone need the agent as a program of its own")
 	}
-	next := mark{phase: phaseBegun, method: method, node: o.Upstream.Node, kept: m.kept, summary: m.summary, fork: m.fork, end: m.end, settled: m.settled, acknowledged: m.acknowledged}
+	next := mark{phase: phaseBegun, method: method, node: o.Upstream.Node, kept: m.kept, summary: m.summary, fork: m.fork, end: m.end, acknowledged: m.acknowledged}
 	if o.Broken == "" {
 		own := o.Wal.Position
 		tli, at, ok := replication.Fork(own, o.Upstream.Position, o.Wal.WasPrimary && o.Upstream.Timeline <= own.Timeline)
@@ -223,14 +223,22 @@ func (a *agent) beginRejoin(m mark, method string, o replication.Observation, d 
 			return fmt.Errorf("rebuild it with pg_basebackup: where its WAL left the line of %s cannot be told, so nothing is overwritten", o.Upstream.Node)
 		}
 		fork, end := pg.Position{Timeline: pg.Timeline(tli), LSN: pg.LSN(at)}, pg.Position{Timeline: pg.Timeline(own.Timeline), LSN: pg.LSN(own.LSN)}
-		// After a recovery of ours it ends a little later.
-		if m.kept == "" || fork != m.fork || end != m.end && end != m.settled {
+		next.found = end
+		// What was kept before may be all of it still: the worker looks.
+		if m.kept == "" || fork != m.fork || end.Timeline != m.end.Timeline || end.LSN < m.end.LSN {
 			maybe, why := replication.MayBeAcknowledged(o)
-			next.fork, next.end, next.settled, next.kept, next.summary = fork, end, pg.Position{}, "", ""
+			next.fork, next.end, next.kept, next.summary = fork, end, "", ""
 			next.acknowledged = map[bool]string{true: "possibly: ", false: "no: "}[maybe] + why
 		}
 	} else if m.kept == "" {
 		return fmt.Errorf("rebuild it with pg_basebackup: %s does not say where its WAL was kept, so nothing is overwritten", a.conf.markFile())
+	}
+	if method == methodRewind {
+		vain := o
+		vain.NoRewind = "it was in vain"
+		if d := replication.Start(vain); len(d.Steps) == 1 && d.Steps[0].Kind == replication.CloneData {
+			next.then = methodClone
+		}
 	}
 	next.timeline = pg.Timeline(o.Upstream.Timeline)
 	next.broken = m.broken // until the copy is in its place

@@ -4,6 +4,8 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -19,7 +21,7 @@ func diverged(t *testing.T) (n1, n2 *site) {
 	t.Helper()
 	n1, n2 = newPair(t)
 	for _, s := range []*site{n1, n2} {
-		s.env["OCF_RESKEY_rejoin_wait"] = "15"
+		s.env["OCF_RESKEY_rejoin_wait"] = "60"
 	}
 	n1.must(ocf.RunningPromoted, "monitor", interval, "9000")
 	n1.sql("CREATE DATABASE postgres") // where pg_rewind connects to
@@ -42,6 +44,35 @@ func diverged(t *testing.T) (n1, n2 *site) {
 // begin is start with a worker, which runs in this process.
 func (s *site) begin(more ...string) (ocf.Code, string, *journal) {
 	s.t.Helper()
+	return s.beginAndKill(killing{}, more...)
+}
+
+// killing says at which program the worker is killed: before it began, or when it had ended.
+type killing struct {
+	program string // "" for never; an argument may follow
+	after   bool
+}
+
+// deadlyRunner ends the worker's thread where a SIGKILL would.
+type deadlyRunner struct {
+	proc.Runner
+	kill killing
+}
+
+func (r deadlyRunner) Run(ctx context.Context, cmd proc.Cmd) (proc.Result, error) {
+	name, arg, _ := strings.Cut(r.kill.program, " ")
+	if name == "" || filepath.Base(cmd.Path) != name || slices.Contains(cmd.Args, "--dry-run") != (arg == "--dry-run") {
+		return r.Runner.Run(ctx, cmd)
+	}
+	if r.kill.after {
+		_, _ = r.Runner.Run(ctx, cmd)
+	}
+	runtime.Goexit()
+	return proc.Result{}, nil
+}
+
+func (s *site) beginAndKill(kill killing, more ...string) (ocf.Code, string, *journal) {
+	s.t.Helper()
 	env := map[string]string{}
 	for k, v := range s.env {
 		env[k] = v
@@ -54,16 +85,26 @@ func (s *site) begin(more ...string) (ocf.Code, string, *journal) {
 	a.spawn = func(proc.Cmd) (int, error) {
 		call, _ := callOf("rejoin", env)
 		call.Log = c.Log
-		w := agentOf(s.t, call, s.tools())
-		ctx, cancel := context.WithTimeout(context.Background(), 50*time.Second)
+		w := agentOf(s.t, call, deadlyRunner{s.tools(), kill})
+		ctx, cancel := context.WithTimeout(context.Background(), 90*time.Second)
 		done := make(chan struct{})
-		go func() { defer close(done); _ = w.rejoin(ctx) }()
+		go func() {
+			defer close(done)
+			killed := true
+			defer func() {
+				if killed { // nobody has this number
+					put(s.t, w.runFile(runRejoin), "4194300@1 dead\n")
+				}
+			}()
+			_ = w.rejoin(ctx)
+			killed = false
+		}()
 		s.t.Cleanup(func() { cancel(); <-done })
 		return os.Getpid(), nil
 	}
-	ctx, cancel := context.WithTimeout(s.t.Context(), 40*time.Second)
+	ctx, cancel := context.WithTimeout(s.t.Context(), 80*time.Second)
 	defer cancel()
-	c.Timeout = 40 * time.Second
+	c.Timeout = 80 * time.Second
 	err := a.start(ctx)
 	text := ""
 	if err != nil {
@@ -134,7 +175,7 @@ func TestRejoinGoesOnWithoutStart(t *testing.T) {
 	if code != ocf.ErrGeneric {
 		t.Fatalf("%d %s", code, text)
 	}
-	says(t, text, "not started yet: ", "clone", "pcs resource cleanup pgsql")
+	says(t, text, "not started yet: ", "it goes on", "pcs resource cleanup pgsql")
 	n1.must(ocf.NotRunning, "monitor", interval, "9000")
 	n1.must(ocf.OK, "stop")
 	n1.eventually("the copy is complete", func() bool {
@@ -142,6 +183,47 @@ func TestRejoinGoesOnWithoutStart(t *testing.T) {
 		return strings.Contains(string(b), "phase: copied")
 	})
 	code, text, log := n1.begin("OCF_RESKEY_rejoin_wait", "1")
+	if code != ocf.OK {
+		t.Fatalf("%d %s\n%s", code, text, log)
+	}
+	returned(t, n1, n2, log)
+}
+
+// The worker is killed at each stage, one after the other, and start comes again.
+func TestRejoinKilledAtEachStage(t *testing.T) {
+	t.Parallel()
+	n1, n2 := diverged(t)
+	n1.env["OCF_RESKEY_rejoin"] = "rewind"
+	for _, kill := range []killing{
+		{"pg_waldump", false}, {"pg_waldump", true}, {"postgres", false}, {"postgres", true},
+		{"pg_rewind --dry-run", false}, {"pg_rewind --dry-run", true},
+	} {
+		code, text, log := n1.beginAndKill(kill)
+		if code != ocf.ErrGeneric {
+			t.Fatalf("%v: %d %s\n%s", kill, code, text, log)
+		}
+		says(t, text, "the rewind ended, but ")
+		n1.must(ocf.OK, "stop")
+	}
+	// From here on the data directory is of no use.
+	for _, kill := range []killing{{"pg_rewind", false}, {"pg_rewind", true}} {
+		code, text, _ := n1.beginAndKill(kill)
+		if code != ocf.ErrGeneric {
+			t.Fatalf("%v: %d %s", kill, code, text)
+		}
+		says(t, text, "rebuild it with pg_basebackup, or set rejoin=clone: a rewind that was interrupted")
+		n1.must(ocf.OK, "stop")
+	}
+	n1.env["OCF_RESKEY_rejoin"] = "clone"
+	for _, kill := range []killing{{"pg_basebackup", false}, {"pg_basebackup", true}} {
+		code, text, log := n1.beginAndKill(kill)
+		if code != ocf.ErrGeneric {
+			t.Fatalf("%v: %d %s\n%s", kill, code, text, log)
+		}
+		says(t, text, "the clone ended, but ")
+		n1.must(ocf.OK, "stop")
+	}
+	code, text, log := n1.begin()
 	if code != ocf.OK {
 		t.Fatalf("%d %s\n%s", code, text, log)
 	}

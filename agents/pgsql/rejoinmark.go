@@ -32,13 +32,14 @@ const (
 type mark struct {
 	phase  phase
 	method string // methodRewind or methodClone
+	then   string // what the rules say if that is in vain, "" for nothing
 	node   string // the primary it is replaced from
 	reason string
 	// broken says what has made the data directory unusable, "" while it is a server's.
 	broken string
-	// fork is where this node left the primary's line, end where its own ends, settled
-	// the same after crash recovery.
-	fork, end, settled pg.Position
+	// fork is where this node left the primary's line, end where its own ended when it
+	// was kept, found where it ends now: a recovery of ours makes it longer.
+	fork, end, found pg.Position
 	// timeline is the primary's.
 	timeline pg.Timeline
 	// acknowledged says whether clients may have been told of commits beyond fork.
@@ -105,8 +106,8 @@ func (m *mark) fields() []markField {
 			_, err := fmt.Sscan(s, &m.timeline)
 			return err
 		}},
-		text("phase", (*string)(&m.phase)), text("method", &m.method), text("primary", &m.node), text("reason", &m.reason), text("broken", &m.broken),
-		place("fork", &m.fork), place("end", &m.end), place("settled", &m.settled),
+		text("phase", (*string)(&m.phase)), text("method", &m.method), text("then", &m.then), text("primary", &m.node), text("reason", &m.reason), text("broken", &m.broken),
+		place("fork", &m.fork), place("end", &m.end), place("found", &m.found),
 		text("acknowledged", &m.acknowledged), text("kept", &m.kept), text("summary", &m.summary),
 	}
 }

@@ -101,6 +101,17 @@ func (w *work) do(ctx context.Context, m *mark, p places) error {
 	if _, err := w.server.Stop(ctx, pg.StopOptions{Mode: pg.Immediate}); err != nil {
 		return err
 	}
+	if m.kept != "" && m.found.LSN > m.end.LSN {
+		// A recovery that was killed before a rewind has added to it; or somebody has
+		// run the server.
+		some := errors.New("there is one")
+		err := w.server.Transactions(ctx, w.server.WALDir(), pg.Span{Timeline: m.end.Timeline, Start: m.end.LSN, End: m.found.LSN}, func(pg.Transaction) error { return some })
+		if errors.Is(err, some) {
+			m.kept, m.end = "", m.found
+		} else if err != nil {
+			return err
+		}
+	}
 	if m.kept == "" {
 		w.say("keeping the diverged WAL")
 		if err := w.keep(ctx, m); err != nil {
@@ -112,7 +123,15 @@ func (w *work) do(ctx context.Context, m *mark, p places) error {
 		w.log.Warn("diverged WAL kept", "held", m.summary, "directory", m.kept)
 	}
 	if m.method == methodRewind {
-		return w.rewind(ctx, m, p)
+		err := w.rewind(ctx, m, p)
+		if err == nil || m.then != methodClone || ctx.Err() != nil {
+			return err
+		}
+		w.log.Warn("the data directory cannot be rewound and is cloned", "reason", err)
+		m.phase, m.method, m.then = phaseBegun, methodClone, ""
+		if err := w.writeMark(*m); err != nil {
+			return err
+		}
 	}
 	return w.clone(ctx, m, p)
 }
@@ -127,16 +146,6 @@ func (w *work) rewind(ctx context.Context, m *mark, p places) error {
 	if c.State != pg.StateShutDown && c.State != pg.StateShutDownInRecovery {
 		w.say(recovering)
 		if err := w.server.Settle(ctx); err != nil {
-			return err
-		}
-	}
-	if m.settled.Timeline == 0 {
-		end, err := w.server.EndOfWAL(ctx, nil)
-		if err != nil {
-			return err
-		}
-		m.settled = end.Position
-		if err := w.writeMark(*m); err != nil {
 			return err
 		}
 	}

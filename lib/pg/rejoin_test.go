@@ -190,6 +190,23 @@ func TestByLine(t *testing.T) {
 	}
 }
 
+// A password goes into the environment, and only for the user it is of.
+func TestSourceArguments(t *testing.T) {
+	for _, tt := range []struct{ in, user, want, password string }{
+		{"host=h user=rep application_name=n1 password='a b'", "", "application_name='pgrex-rejoin' host='h' user='rep'", "a b"},
+		{"host=h user=rep password=x", "rep", "application_name='pgrex-rejoin' host='h' user='rep'", "x"},
+		{"host=h user=rep password=x sslmode=require", "other", "application_name='pgrex-rejoin' host='h' sslmode='require' user='other'", ""},
+	} {
+		got, password, err := Source{Conninfo: tt.in, User: tt.user}.arguments()
+		if err != nil || got != tt.want || password != tt.password {
+			t.Errorf("%s: %s %q %v", tt.in, got, password, err)
+		}
+	}
+	if _, _, err := (Source{Conninfo: "host"}).arguments(); !errors.Is(err, ErrConninfo) {
+		t.Error(err)
+	}
+}
+
 func TestMountPoint(t *testing.T) {
 	for dir, want := range map[string]bool{"/": true, "/proc": true, t.TempDir(): false} {
 		if got, err := IsMountPoint(dir); err != nil || got != want {

@@ -56,7 +56,8 @@ type RewindOptions struct {
 	// DryRun stops before anything is changed.
 	DryRun bool
 	// ConfigFile, if not empty, names a configuration with the restore_command that
-	// brings what pg_wal lacks. PostgreSQL 15 and newer take one.
+	// brings what pg_wal lacks. Before PostgreSQL 15 pg_rewind takes no such file and
+	// reads the server's own, which has to lie in the data directory.
 	ConfigFile string
 	// Progress is told what pg_rewind says, line by line.
 	Progress func(string)
@@ -79,8 +80,16 @@ func (s *Server) Rewind(ctx context.Context, o RewindOptions) error {
 	if o.DryRun {
 		args = append(args, "--dry-run")
 	}
-	if v, err := s.Version(); o.ConfigFile != "" && err == nil && v >= 15 {
-		args = append(args, "--restore-target-wal", "--config-file="+o.ConfigFile)
+	if o.ConfigFile != "" {
+		v, err := s.Version()
+		switch {
+		case err != nil:
+			return err
+		case v >= 15:
+			args = append(args, "--restore-target-wal", "--config-file="+o.ConfigFile)
+		case s.ConfigFile() == filepath.Join(s.Data, "postgresql.conf"):
+			args = append(args, "--restore-target-wal")
+		}
 	}
 	res, err := s.runner().Run(ctx, proc.Cmd{
 		Path: filepath.Join(bin, "pg_rewind"), Args: args, Dir: s.Data, User: s.user(), Umask: 0o077,

@@ -1,0 +1,330 @@
+package scenario
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"pgrex/tests/lab/cluster"
+	"pgrex/tests/lab/fault"
+	"pgrex/tests/lab/host"
+)
+
+// rejoins are returns of a primary that died with commits nobody else has.
+func rejoins() []Scenario {
+	return []Scenario{
+		{
+			Name:      "rejoin-rewind",
+			Text:      "the primary dies with commits of its own: it is rewound and synchronous again by itself, and a report says what they were",
+			Variables: quickForget(),
+			Play:      rejoinRewind,
+		},
+		{
+			Name:      "rejoin-clone",
+			Text:      "the same where it cannot be rewound: it is cloned in the background, which holds up nothing else, and synchronous again by itself",
+			Variables: quickForget(),
+			Play:      rejoinClone,
+		},
+		{
+			Name:      "rejoin-rewind-killed",
+			Text:      "pg_rewind is killed while it writes: that data directory is never started, but cloned",
+			Variables: quickForget(),
+			Play:      rejoinRewindKilled,
+		},
+		{
+			Name:      "rejoin-clone-killed",
+			Text:      "the clone is killed half-way, then start in the middle of the exchange: it begins anew, or goes on",
+			Variables: quickForget(),
+			Play:      rejoinCloneKilled,
+		},
+		{
+			Name:      "rejoin-clone-power-loss",
+			Text:      "the node that is being cloned loses its power: it comes back by itself",
+			Variables: quickForget(),
+			OnDisk:    true,
+			Play:      rejoinClonePowerLoss,
+		},
+	}
+}
+
+const rejoinPassword = "rejoin-lab"
+
+// allowRejoin sets the cluster up for it, as the page says, and gives the function
+// that takes it back.
+func (r *Run) allowRejoin(ctx context.Context, primary string, params ...string) (func(), error) {
+	settings := fmt.Sprintf("psql() { runuser -u postgres -- %s/psql \"$@\"; }\nPASSWORD=%s\ncd /", r.BinDir(), rejoinPassword)
+	out, err := r.SQL(ctx, primary, "select count(*) from pg_roles where rolname = 'rejoiner'")
+	if err == nil && out == "0" {
+		err = r.follow(ctx, primary, "rejoin.md", "rejoin-user", settings)
+	}
+	if err != nil {
+		return nil, err
+	}
+	for _, n := range r.NodeNames() {
+		script := fmt.Sprintf(`set -e; cd /
+grep -q rejoiner %[1]s/pg_hba.conf || echo "host postgres rejoiner 192.168.2.0/24 scram-sha-256" >>%[1]s/pg_hba.conf
+grep -q rejoiner ~postgres/.pgpass || echo "*:5432:postgres:rejoiner:%[2]s" >>~postgres/.pgpass`, cluster.DataDir, rejoinPassword)
+		if _, err := r.Sh(ctx, n, script); err != nil {
+			return nil, err
+		}
+		if _, err := r.SQL(ctx, n, "select pg_reload_conf()"); err != nil {
+			return nil, err
+		}
+	}
+	if err := r.Pcs(ctx, primary, append([]string{"resource", "update", cluster.ResourcePgsql}, params...)...); err != nil {
+		return nil, err
+	}
+	return func() {
+		var off []string
+		for _, p := range params {
+			name, _, _ := strings.Cut(p, "=")
+			off = append(off, name+"=")
+		}
+		if v, err := r.View(context.WithoutCancel(ctx)); err == nil {
+			_ = r.Pcs(context.WithoutCancel(ctx), v.From, append([]string{"resource", "update", cluster.ResourcePgsql}, off...)...)
+		}
+	}, nil
+}
+
+// diverge has the primary die with a commit that it alone has, under the load of
+// the writer, and returns that transaction's number.
+func (r *Run) diverge(ctx context.Context, was before) (xid string, err error) {
+	receiver := fault.Child("walreceiver")
+	if err := r.Must(fault.Signal(ctx, r.Site, was.standby, "walreceiver", receiver, sigstop)); err != nil {
+		return "", err
+	}
+	xid, err = r.SQL(ctx, was.primary, "set synchronous_commit = local; create table lost_by_rejoin as select pg_current_xact_id()::text as xid; select xid from lost_by_rejoin")
+	if err != nil {
+		return "", err
+	}
+	if err := r.Kill(ctx, was.primary, "postmaster", fault.Postmaster); err != nil {
+		return "", err
+	}
+	// It must not read what is on its way.
+	for _, sig := range []unix.Signal{unix.SIGTERM, sigcont} {
+		if err := r.Must(fault.Signal(ctx, r.Site, was.standby, "walreceiver", receiver, sig)); err != nil {
+			return "", err
+		}
+	}
+	if err := r.failover(ctx, was.standby, was.timeline, time.Minute); err != nil {
+		return "", err
+	}
+	out, err := r.SQL(ctx, was.standby, "select count(*) from pg_class where relname = 'lost_by_rejoin'")
+	if err == nil && out != "0" {
+		err = errors.New("the new primary has what only the old one should have: nothing diverged")
+	}
+	return xid, err
+}
+
+// isBack waits until the old primary is redundancy again without a person, and
+// reads the report.
+func (r *Run) isBack(ctx context.Context, was before, xid, how string, begin time.Time) error {
+	if err := r.WaitSync(ctx, was.primary, 3*time.Minute); err != nil {
+		v, _ := r.View(ctx)
+		return fmt.Errorf("%w: %v; %s", err, v.Failures, v.Attribute(was.primary, "pgsql-rejoin"))
+	}
+	r.Log("%s is a synchronous standby again %.1fs after the failover", was.primary, time.Since(begin).Seconds())
+	v, err := r.View(ctx)
+	if err != nil {
+		return err
+	}
+	if got := v.Attribute(was.primary, "pgsql-rejoin"); !strings.HasPrefix(got, how+" done; ") {
+		return fmt.Errorf("pgsql-rejoin is %q, want %s", got, how)
+	}
+	report, err := r.Sh(ctx, was.primary, "cat $(ls -td "+cluster.DataDir+".pgrex-diverged/*/ | head -n1)report.txt")
+	if err != nil {
+		return err
+	}
+	head, _, _ := strings.Cut(report, "\n\nThe files")
+	r.Log("report: %s", strings.Join(strings.Fields(head), " "))
+	if !strings.Contains(report, "\nAcknowledged to clients: none\n") {
+		return fmt.Errorf("the report does not say that no client was told: %s", report)
+	}
+	named := slices.ContainsFunc(strings.Split(report, "\n"), func(l string) bool {
+		f := strings.Fields(l)
+		return len(f) > 3 && f[0] == "COMMIT" && f[1] == "xid" && f[2] == xid
+	})
+	if !named {
+		return fmt.Errorf("the report does not name the lost transaction %s: %s", xid, report)
+	}
+	out, err := r.SQL(ctx, was.primary, "select count(*) from pg_class where relname = 'lost_by_rejoin'")
+	if err != nil || out != "0" {
+		return errors.Join(err, errors.New("the returned node still has what nobody else has"))
+	}
+	return host.Poll(ctx, "nothing to be left over", time.Second, func() (bool, error) {
+		out, err := r.Sh(ctx, was.primary, "ls -d "+cluster.DataDir+".pgrex-* /dbfp/pgwal/pg_wal.pgrex-* 2>/dev/null; true")
+		for _, f := range strings.Fields(out) {
+			if base := filepath.Base(f); base != "data.pgrex-record" && base != "data.pgrex-diverged" {
+				return false, err
+			}
+		}
+		return err == nil, err
+	})
+}
+
+// rejoinAfter plays a return: meanwhile is what happens while the node comes back.
+func (r *Run) rejoinAfter(ctx context.Context, how string, params []string, meanwhile func(was before) error) error {
+	was, err := r.before(ctx)
+	if err != nil {
+		return err
+	}
+	undo, err := r.allowRejoin(ctx, was.primary, params...)
+	if err != nil {
+		return err
+	}
+	defer undo()
+	xid, err := r.diverge(ctx, was)
+	if err != nil {
+		return err
+	}
+	begin := time.Now()
+	if meanwhile != nil {
+		if err := meanwhile(was); err != nil {
+			return err
+		}
+	}
+	return r.isBack(ctx, was, xid, how, begin)
+}
+
+func rejoinRewind(ctx context.Context, r *Run) error {
+	return r.rejoinAfter(ctx, "rewind", []string{"rejoin=rewind", "rejoin_user=rejoiner"}, nil)
+}
+
+// slowClone is a clone, since pg_rewind may not log in, that takes longer than a
+// start waits.
+func slowClone() []string {
+	return []string{"rejoin=clone", "rejoin_user=nobody_of_that_name", "rejoin_rate=3000", "rejoin_wait=2"}
+}
+
+// copying waits until a node is being cloned.
+func (r *Run) copying(ctx context.Context, node string) error {
+	program := fault.Daemon("pg_basebackup")
+	return r.awaitProcess(ctx, node, "pg_basebackup", program)
+}
+
+func (r *Run) awaitProcess(ctx context.Context, node, what string, match fault.Pattern) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
+	return host.Poll(ctx, what+" on "+node, 5*time.Millisecond, func() (bool, error) {
+		ps, err := fault.Find(r.Site, node, match)
+		return len(ps) > 0, err
+	})
+}
+
+func rejoinClone(ctx context.Context, r *Run) error {
+	return r.rejoinAfter(ctx, "clone", slowClone(), func(was before) error {
+		if err := r.copying(ctx, was.primary); err != nil {
+			return err
+		}
+		err := r.Wait(ctx, "the start to have given up its wait", 20*time.Second, func(v cluster.View) bool {
+			return slices.ContainsFunc(v.Failures, func(f string) bool { return strings.Contains(f, "not started yet") })
+		})
+		if err != nil {
+			return err
+		}
+		// What else the cluster is asked to do, it does at once.
+		order := time.Now()
+		if err := r.Pcs(ctx, was.standby, "resource", "restart", "ipaddr-primary", "--wait=30"); err != nil {
+			return err
+		}
+		took := time.Since(order)
+		ps, err := fault.Find(r.Site, was.primary, fault.Daemon("pg_basebackup"))
+		if err != nil || len(ps) == 0 {
+			return errors.Join(err, errors.New("the clone was over before the cluster was asked for something else"))
+		}
+		r.Log("while the clone went on, the virtual address was restarted in %.1fs", took.Seconds())
+		if took > 10*time.Second {
+			return fmt.Errorf("the clone held up the cluster for %v", took)
+		}
+		return r.WaitCommits(ctx, 20*time.Second)
+	})
+}
+
+// killWorker kills the worker and what it runs.
+func (r *Run) killWorker(ctx context.Context, node, program string) error {
+	if err := r.Kill(ctx, node, "the rejoin worker", fault.Action("rejoin")); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	return host.Poll(ctx, program+" to end with it", 20*time.Millisecond, func() (bool, error) {
+		ps, err := fault.Find(r.Site, node, fault.Daemon(program))
+		return len(ps) == 0, err
+	})
+}
+
+func rejoinRewindKilled(ctx context.Context, r *Run) error {
+	return r.rejoinAfter(ctx, "clone", []string{"rejoin=clone", "rejoin_user=rejoiner"}, func(was before) error {
+		writes := func(p fault.Process) bool {
+			return fault.Daemon("pg_rewind")(p) && !slices.Contains(p.Args, "--dry-run")
+		}
+		if err := r.awaitProcess(ctx, was.primary, "pg_rewind", writes); err != nil {
+			return err
+		}
+		if err := r.killWorker(ctx, was.primary, "pg_rewind"); err != nil {
+			return err
+		}
+		out, err := r.Sh(ctx, was.primary, "cat "+cluster.DataDir+".pgrex-rejoin")
+		if err != nil || !strings.Contains(out, "broken: a rewind that was interrupted") {
+			return errors.Join(err, fmt.Errorf("the kill came too late or too early: %s", out))
+		}
+		return nil
+	})
+}
+
+func rejoinCloneKilled(ctx context.Context, r *Run) error {
+	return r.rejoinAfter(ctx, "clone", slowClone(), func(was before) error {
+		if err := r.copying(ctx, was.primary); err != nil {
+			return err
+		}
+		if err := r.killWorker(ctx, was.primary, "pg_basebackup"); err != nil {
+			return err
+		}
+		if err := r.Pcs(ctx, was.standby, "resource", "update", cluster.ResourcePgsql, "rejoin_rate=20000"); err != nil {
+			return err
+		}
+		// Again, and then the start that exchanges the directories.
+		err := r.awaitFile(ctx, was.primary, "phase: swapping")
+		if err != nil {
+			return err
+		}
+		// It may be through already; either way it must come back.
+		_ = r.Kill(ctx, was.primary, "start", fault.Action("start"))
+		return nil
+	})
+}
+
+// awaitFile waits until the mark beside a node's data directory has a line.
+func (r *Run) awaitFile(ctx context.Context, node, line string) error {
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
+	defer cancel()
+	return host.Poll(ctx, line, 10*time.Millisecond, func() (bool, error) {
+		out, err := r.Sh(ctx, node, "cat "+cluster.DataDir+".pgrex-rejoin 2>/dev/null; true")
+		return strings.Contains(out, line), err
+	})
+}
+
+func rejoinClonePowerLoss(ctx context.Context, r *Run) error {
+	return r.rejoinAfter(ctx, "clone", slowClone(), func(was before) error {
+		if err := r.copying(ctx, was.primary); err != nil {
+			return err
+		}
+		now, err := r.Room(ctx)
+		if err != nil {
+			return err
+		}
+		for _, n := range now.Nodes {
+			was.boots[n.Name] = n.Boots
+		}
+		if err := r.Must(fault.PowerOff(ctx, r.Site, was.primary)); err != nil {
+			return err
+		}
+		return r.fenced(ctx, was, was.primary)
+	})
+}
