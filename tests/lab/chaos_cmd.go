@@ -103,7 +103,8 @@ func playChaos(ctx context.Context, r *chaos.Run, o cluster.Options, keep bool) 
 		}()
 	}
 	if err := r.C.WaitHealthy(ctx, 90*time.Second); err != nil {
-		return fmt.Errorf("not healthy to begin with: %w", err)
+		logs, _ := r.C.KeepLogs(o.Name)
+		return fmt.Errorf("not healthy to begin with: %w; logs: %s", err, logs)
 	}
 	_, err = r.Go(ctx)
 	return err
