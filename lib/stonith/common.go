@@ -208,7 +208,7 @@ func timeParameters() []Parameter {
 			"Only before off and reboot, and only when Pacemaker is the caller; 0 means none. When two nodes lose each other, both are told to fence: "+
 				"the one that runs a promoted resource does so at once, the other one after this time. Where neither alone is promoted the nodes wait twice and three times as long, "+
 				"in the order of their names, and four and five times where the cluster's state cannot be read. The wait ends at once when the device says that the target is off, "+
-				"and for no other reason. It has to be longer than the time by which the two sides may differ plus that from the order to off. "+
+				"and for no other reason. It has to be longer than the time by which the two sides may differ (1.5 s and a fifth of corosync's token) plus that from the order to off. "+
 				"It counts against the time that Pacemaker gives the action (pcmk_reboot_timeout, stonith-timeout). In a cluster of two nodes it takes the place of priority-fencing-delay; a partition with a real quorum never waits."),
 		duration("power_timeout", "20", "How long to wait for the wanted state",
 			"After on or off was sent. 0 means no limit. See disable_timeout."),

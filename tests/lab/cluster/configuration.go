@@ -54,6 +54,8 @@ func variables(o Options) map[string]string {
 		"PING_INTERVAL":    "10s",
 		"MONITOR":          "2s",
 		"MONITOR_PROMOTED": "1s",
+		// By the rule of docs/fence_ipmi.md: token 1 s, and BMCs that switch at once.
+		"FENCING_DELAY": "2s",
 	}
 	if o.Agents == Reference {
 		v["MONITOR"], v["MONITOR_PROMOTED"] = "10s", "9s"
