@@ -1,0 +1,80 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"pgrex/lib/pg"
+)
+
+// connectPatiently connects to a server that is there, trying again while it is
+// only busy with starting, for at most half of the action's time. enough, if not
+// nil, ends that earlier: monitor need not wait for a standby to know what it is.
+func (a *agent) connectPatiently(ctx context.Context, enough func() bool) (*pg.Conn, error) {
+	ctx, cancel := reserve(ctx, a.call.Timeout/2)
+	defer cancel()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		conn, err := a.connectUnlessHung(ctx)
+		if err == nil || pg.IsTooMany(err) || pg.IsAuth(err) || errors.Is(err, errHangs) {
+			return conn, err
+		}
+		if pg.IsStarting(err) && enough != nil && enough() {
+			return nil, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-tick.C:
+		}
+		// A server that dies while we wait is a dead one, not a silent one.
+		if ps, perr := a.server.Processes(); perr == nil && ps.Postmaster == 0 {
+			return nil, err
+		}
+	}
+}
+
+// hungPatience is how long a server may leave a connection waiting while its
+// postmaster does nothing at all. One that is busy, waits for a disk or is starved of
+// processors gets all the time there is: only a pulse that stands still says more
+// than silence does.
+const hungPatience = 3 * time.Second
+
+// errHangs: the postmaster runs and does nothing.
+var errHangs = errors.New("the postmaster stands still: it was stopped (SIGSTOP, a debugger) or hangs")
+
+// connectUnlessHung connects, and gives up early on a postmaster that hangs.
+func (a *agent) connectUnlessHung(ctx context.Context) (*pg.Conn, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	if pm, before, ok := a.pulse(); ok {
+		t := time.AfterFunc(hungPatience, func() {
+			// Over a network silence may have other reasons than the postmaster.
+			now, err := pm.Pulse()
+			if err == nil && before.Hangs(now) && (now.Stopped() || a.conf.host == "") {
+				cancel(errHangs)
+			}
+		})
+		defer t.Stop()
+	}
+	conn, err := a.server.Connect(ctx)
+	if err != nil && errors.Is(context.Cause(ctx), errHangs) {
+		return nil, errHangs
+	}
+	return conn, err
+}
+
+// pulse feels the postmaster's pulse; not ok if there is none to be felt.
+func (a *agent) pulse() (pm pg.ProcessID, p pg.Pulse, ok bool) {
+	pf, err := a.server.PidFile()
+	if err != nil {
+		return pm, p, false
+	}
+	if pm, err = pg.IdentifyProcess(pf.PID); err != nil {
+		return pm, p, false
+	}
+	p, err = pm.Pulse()
+	return pm, p, err == nil
+}
