@@ -35,6 +35,9 @@ autovacuum = off
 restart_after_crash = off
 logging_collector = off
 X
+# A standby wants no fewer connections than the primary that wrote its WAL had.
+runuser -u postgres -- pg_ctl start -w -D template -o "-p 6000" >/dev/null
+runuser -u postgres -- pg_ctl stop -w -D template >/dev/null
 i=1
 while [ $i -le %[2]d ]; do
 	runuser -u postgres -- cp -a template $i
@@ -67,15 +70,21 @@ func (m *Many) Start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return m.Cluster.Wait(ctx, fmt.Sprintf("%d servers to be promoted", m.Count), 5*time.Minute, func(v cluster.View) bool {
+	var failed []string
+	err = m.Cluster.Wait(ctx, fmt.Sprintf("%d servers to be promoted", m.Count), 5*time.Minute, func(v cluster.View) bool {
+		failed = v.Failures
 		n := 0
 		for _, r := range v.Resources {
 			if r.Role == "Promoted" && !r.Failed {
 				n++
 			}
 		}
-		return n == m.Count
+		return n == m.Count || len(failed) > 0
 	})
+	if err == nil && len(failed) > 0 {
+		err = fmt.Errorf("a server failed before all were promoted: %s", failed[0])
+	}
+	return err
 }
 
 // resources are the clones, with the parameters and operations of the documented
