@@ -329,7 +329,7 @@ func (w *work) untilUnwanted(ctx context.Context, end context.CancelCauseFunc) {
 		case <-tick.C:
 		}
 		ask, cancel := context.WithTimeout(ctx, askLimit)
-		in, err := w.cluster.Instance(ask, w.call.Resource, w.nodeOf())
+		role, err := w.cluster.TargetRole(ask, w.call.Resource)
 		cancel()
 		switch {
 		case err != nil:
@@ -338,7 +338,7 @@ func (w *work) untilUnwanted(ctx context.Context, end context.CancelCauseFunc) {
 				end(fmt.Errorf("%w: the cluster does not answer: %w", errUnwanted, err))
 				return
 			}
-		case strings.EqualFold(in.TargetRole, "Stopped"):
+		case strings.EqualFold(role, "Stopped"):
 			end(fmt.Errorf("%w: the resource is to be stopped", errUnwanted))
 			return
 		default:

@@ -133,6 +133,33 @@ func (c *Client) Instance(ctx context.Context, resource, node string) (Instance,
 	return in, nil
 }
 
+// TargetRole asks what the configuration wants a resource to be, "" for no word,
+// also of one that runs nowhere.
+func (c *Client) TargetRole(ctx context.Context, resource string) (string, error) {
+	res, err := c.tool(ctx, proc.Cmd{Path: "crm_mon", Args: []string{"--one-shot", "--output-as=xml", "--inactive", "--resource=" + resource}, MaxOutput: maxCIB})
+	if err != nil {
+		return "", fmt.Errorf("ask for the target role of %s: %w", resource, err)
+	}
+	role, err := parseTarget(res.Stdout, resource)
+	if err != nil {
+		return "", fmt.Errorf("ask for the target role of %s: %w", resource, err)
+	}
+	return role, nil
+}
+
+func parseTarget(text []byte, resource string) (role string, err error) {
+	var mon monXML
+	if err := xml.Unmarshal(text, &mon); err != nil {
+		return "", fmt.Errorf("crm_mon's answer cannot be read: %w", err)
+	}
+	mon.Resources.each(func(x monResource) {
+		if id, _, _ := strings.Cut(x.ID, ":"); id == resource && !x.Orphaned && x.Target != "" {
+			role = x.Target
+		}
+	})
+	return role, nil
+}
+
 func parseInstance(text []byte, resource, node string) (Instance, error) {
 	var mon monXML
 	if err := xml.Unmarshal(text, &mon); err != nil {

@@ -47,6 +47,21 @@ func TestParseInstance(t *testing.T) {
 	}
 }
 
+func TestParseTarget(t *testing.T) {
+	const stopped = `<pacemaker-result><resources><clone id="pgsql-clone" target_role="Stopped">
+<resource id="pgsql" role="Stopped" target_role="Stopped" active="false" orphaned="false" nodes_running_on="0"/></clone></resources></pacemaker-result>`
+	for _, tt := range []struct{ text, resource, want string }{
+		{monitored, "pgsql", "Started"}, {monitored, "ip", ""}, {monitored, "nosuch", ""}, {stopped, "pgsql", "Stopped"},
+	} {
+		if got, err := parseTarget([]byte(tt.text), tt.resource); err != nil || got != tt.want {
+			t.Errorf("%s: %q, %v", tt.resource, got, err)
+		}
+	}
+	if _, err := parseTarget([]byte("crm_mon: error"), "pgsql"); err == nil {
+		t.Error("nonsense is understood")
+	}
+}
+
 func TestMonitorsRestart(t *testing.T) {
 	cib := func(config ...string) string {
 		return "<cib><configuration>" + strings.Join(config, "") + "</configuration><status/></cib>"

@@ -80,6 +80,10 @@ grep -q rejoiner ~postgres/.pgpass || echo "*:5432:postgres:rejoiner:%[2]s" >>~p
 	if err := r.Pcs(ctx, primary, append([]string{"resource", "update", cluster.ResourcePgsql}, params...)...); err != nil {
 		return nil, err
 	}
+	// A reload is no part of what follows.
+	if _, err := r.Sh(ctx, primary, "crm_resource --wait --timeout=30"); err != nil {
+		return nil, err
+	}
 	return func() {
 		var off []string
 		for _, p := range params {
@@ -106,9 +110,13 @@ func (r *Run) diverge(ctx context.Context, was before) (xid string, err error) {
 	if err := r.Kill(ctx, was.primary, "postmaster", fault.Postmaster); err != nil {
 		return "", err
 	}
-	// It must not read what is on its way.
-	for _, sig := range []unix.Signal{unix.SIGTERM, sigcont} {
-		if err := r.Must(fault.Signal(ctx, r.Site, was.standby, "walreceiver", receiver, sig)); err != nil {
+	// It ends before it reads what is on its way.
+	ps, err := fault.Find(r.Site, was.standby, receiver)
+	if err != nil {
+		return "", err
+	}
+	for _, p := range ps {
+		if err := errors.Join(unix.Kill(p.Pid, unix.SIGTERM), unix.Kill(p.Pid, sigcont)); err != nil {
 			return "", err
 		}
 	}
