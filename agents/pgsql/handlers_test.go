@@ -220,6 +220,36 @@ func TestStopsNext(t *testing.T) {
 	}
 }
 
+// Who may leave everything to a promotion of the same transition.
+func TestPromotionSees(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		event, promote, demote, stop string
+		restart                      string
+		want                         bool
+	}{
+		{"post-demote", "", "n2", "", "false", false},
+		{"post-demote", "n1", "n2", "", "false", true},
+		{"post-demote", "N3", "n2", "", "false", true},
+		{"post-stop", "n3", "n2", "n2", "false", true},
+		{"post-demote", "n2", "n2", "n2", "false", false}, // in place: the others must have published how far they are
+		{"post-stop", "n2", "", "n2", "false", false},
+		{"post-demote", "n3", "n2", "", "true", false},
+		{"post-demote", "n1", "n2", "", "true", true},
+		{"post-promote", "n1", "", "", "false", true},
+		{"post-promote", "n3", "", "", "false", false},
+		{"post-start", "n1", "", "", "false", false},
+	} {
+		when, what, _ := strings.Cut(tt.event, "-")
+		a, _ := newTestAgent(t, newFakeCluster("n1", "n1", "n2", "n3"), "notify", map[string]string{"OCF_RESKEY_node_list": "n1 n2 n3", "OCF_RESKEY_restart_on_promote": tt.restart,
+			"OCF_RESKEY_CRM_meta_notify_type": when, "OCF_RESKEY_CRM_meta_notify_operation": what, "OCF_RESKEY_CRM_meta_notify_promote_uname": tt.promote,
+			"OCF_RESKEY_CRM_meta_notify_demote_uname": tt.demote, "OCF_RESKEY_CRM_meta_notify_stop_uname": tt.stop})
+		if got := a.promotionSees(); got != tt.want {
+			t.Errorf("%+v: %v", tt, got)
+		}
+	}
+}
+
 // Whatever the cluster's daemons do, stop and demote of a dead server end soon and well.
 func TestStopWithSickCluster(t *testing.T) {
 	t.Parallel()

@@ -55,18 +55,21 @@ func (a *agent) notify(ctx context.Context) error {
 }
 
 // promotionSees reports whether this transition's promotion of a node sees to
-// everything: one that is to come looks at everything itself, and waits for us. Only to
-// stay on its timeline it must know how far every other node has come.
+// everything: one that is to come looks at everything itself, and waits for us. Only
+// to stay on its timeline it must know how far every other node has come. A node that
+// this transition demotes or stops may be promoted again and again fail: that is no
+// promotion to rely on.
 func (a *agent) promotionSees() bool {
 	n := a.call.Notify
+	here := slices.ContainsFunc(n.Promote, func(s string) bool { return strings.EqualFold(s, a.conf.self) })
 	switch n.Event() {
 	case "post-promote":
 		// The new primary itself: its promotion has just seen to everything, and its
 		// address waits.
-		return slices.ContainsFunc(n.Promote, func(s string) bool { return strings.EqualFold(s, a.conf.self) })
+		return here
 	case "post-demote", "post-stop":
-		here := slices.ContainsFunc(n.Promote, func(s string) bool { return strings.EqualFold(s, a.conf.self) })
-		return here || len(n.Promote) > 0 && !a.conf.restartOnPromote
+		sound := slices.ContainsFunc(n.Promote, func(s string) bool { return !a.leaving(s) })
+		return here || sound && !a.conf.restartOnPromote
 	}
 	return false
 }
