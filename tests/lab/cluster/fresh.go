@@ -24,6 +24,7 @@ func (c *Cluster) freshFiles(o Options, node string, i int) (map[string]string, 
 		startScript:          "#!/bin/sh\nexec systemctl start pacemaker\n",
 		stopScript:           "#!/bin/sh\nexec systemctl stop corosync\n",
 		"/usr/bin/systemctl": systemctl,
+		seedScript:           seedFresh,
 	}
 	if !c.Azure {
 		f["/etc/lab/net.batch"] += fmt.Sprintf("address add %s.%d/24 dev %s\n", secondLink, 10+i, network.Interconnect.Interface())
@@ -50,6 +51,28 @@ func hasFresh(lower string) error {
 	return nil
 }
 
+// SeedFresh gives a cluster that was not started yet the properties that the lab
+// needs. All else is what Pacemaker begins with.
+func (c *Cluster) SeedFresh(ctx context.Context, node string) error {
+	_, err := c.Must(ctx, node, "sh", seedScript)
+	return err
+}
+
+const seedScript = "/etc/lab/seed"
+
+// seedFresh: without the first property a cluster waits 20 s before it elects a
+// controller, and as long before it can stop; for the second see docs/lab.md.
+const seedFresh = `#!/bin/sh
+set -e
+cd /var/lib/pacemaker/cib
+cibadmin --empty | sed 's|<crm_config/>|<crm_config><cluster_property_set id="cib-bootstrap-options">\
+<nvpair id="cib-bootstrap-options-dc-deadtime" name="dc-deadtime" value="1s"/>\
+<nvpair id="cib-bootstrap-options-load-threshold" name="load-threshold" value="10000%"/></cluster_property_set></crm_config>|' >cib.xml
+grep -q load-threshold cib.xml
+chown hacluster:haclient cib.xml
+chmod 600 cib.xml
+`
+
 // freshBoot is what a machine does at boot by itself: networks, the directories
 // that vanish with the power, the services that are enabled.
 const freshBoot = `#!/bin/sh
@@ -58,6 +81,7 @@ systemd-tmpfiles --create --prefix=/run --prefix=/var/lib
 install -d -m 1777 /run/lock
 chown -R hacluster:haclient /var/log/pacemaker
 chown postgres:postgres /var/log/postgresql
+[ -e /etc/lab/seeded ] || { sh /etc/lab/seed && touch /etc/lab/seeded; }
 for unit in corosync pacemaker pcsd postgresql; do
 	systemctl --quiet is-enabled $unit && systemctl start $unit
 done

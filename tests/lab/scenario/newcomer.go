@@ -116,20 +116,10 @@ func says(words ...string) func(context.Context, string) error {
 	}
 }
 
-// seedAll gives a new cluster the properties that the lab needs: without the first
-// it would wait 20 s before it elects a controller, and for the second see
-// docs/lab.md. All else is what Pacemaker begins with.
+// seedAll gives a new cluster the properties that the lab needs, see cluster.SeedFresh.
 func (r *Run) seedAll(ctx context.Context) error {
 	for _, n := range r.NodeNames() {
-		_, err := r.Sh(ctx, n, `set -e
-cd /var/lib/pacemaker/cib
-cibadmin --empty | sed 's|<crm_config/>|<crm_config><cluster_property_set id="cib-bootstrap-options">`+
-			`<nvpair id="cib-bootstrap-options-dc-deadtime" name="dc-deadtime" value="1s"/>`+
-			`<nvpair id="cib-bootstrap-options-load-threshold" name="load-threshold" value="10000%"/></cluster_property_set></crm_config>|' >cib.xml
-grep -q load-threshold cib.xml
-chown hacluster:haclient cib.xml
-chmod 600 cib.xml`)
-		if err != nil {
+		if err := r.SeedFresh(ctx, n); err != nil {
 			return err
 		}
 	}
