@@ -35,10 +35,18 @@ func orderCommand() *cli.Command {
 			if !c.IsSet("name") {
 				o.Name = fmt.Sprintf("order%d", os.Getpid())
 			}
-			fmt.Println("order   promotion cloud  no commit  promoted delivered readable  standby answers at VIP-primary  read-only errors  moves  lost")
+			orders, err := scenario.ParseOrders(c.String("orders"))
+			if err != nil {
+				return err
+			}
+			promotions, err := scenario.ParsePromotions(c.String("promotions"))
+			if err != nil {
+				return err
+			}
+			fmt.Println("order   promotion cloud  no commit  promoted delivered  standby answers at VIP-primary  read-only errors  moves  lost")
 			failed := 0
-			for _, name := range strings.Split(c.String("orders"), ",") {
-				n, err := measureOrder(c, o, scenario.Order(name))
+			for _, order := range orders {
+				n, err := measureOrder(c, o, order, promotions)
 				if err != nil {
 					return err
 				}
@@ -53,13 +61,13 @@ func orderCommand() *cli.Command {
 }
 
 // measureOrder measures in one lab and says how often that failed.
-func measureOrder(c *cli.Context, o cluster.Options, order scenario.Order) (failed int, err error) {
+func measureOrder(c *cli.Context, o cluster.Options, order scenario.Order, promotions []scenario.Promotion) (failed int, err error) {
 	r := &scenario.Runner{Options: o, Out: os.Stderr, Verbose: c.Bool("v"), Healthy: order.Arrange}
 	defer r.Drop()
-	for _, p := range strings.Split(c.String("promotions"), ",") {
+	for _, p := range promotions {
 		for _, cloud := range strings.Split(c.String("cloud"), ",") {
 			for i := range c.Int("runs") {
-				t := r.TakeOver(c.Context, scenario.Promotion(p), func(ctx context.Context, run *scenario.Run) error {
+				t := r.TakeOver(c.Context, p, func(ctx context.Context, run *scenario.Run) error {
 					move, latency := fake.MoveOff, site.CloudLatency()
 					if cloud == "real" {
 						move, latency = fake.MoveOn, scenario.RealCloud(i)
@@ -78,8 +86,8 @@ func measureOrder(c *cli.Context, o cluster.Options, order scenario.Order) (fail
 					continue
 				}
 				s := func(d time.Duration) float64 { return d.Seconds() }
-				fmt.Printf("%-7s %-9s %-5s %8.2f s %8.2f %9.2f %8.2f  %6.2f s, %3d answers %22d %6d %5d\n", order, p, cloud,
-					s(t.Gap), s(t.Promoted), s(t.Delivered), s(t.Read), s(t.Standby), t.Answers, t.ReadOnly, t.Moves, t.Lost)
+				fmt.Printf("%-7s %-9s %-5s %8.2f s %8.2f %9.2f  %6.2f s, %3d answers %22d %6d %5d\n", order, p, cloud,
+					s(t.Gap), s(t.Promoted), s(t.Delivered), s(t.Standby), t.Answers, t.ReadOnly, t.Moves, t.Lost)
 			}
 		}
 	}

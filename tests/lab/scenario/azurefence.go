@@ -81,6 +81,7 @@ func fencingInAzure() []Scenario {
 			Text: "in Azure: the primary's machine is paused for 60 s and is off only after it has woken up: nobody is promoted before, nothing is lost",
 			Play: frozenForAMinute,
 		},
+		(&Race{Rounds: 4, Azure: true}).Scenario(),
 		{
 			Name:      "azure-token",
 			Text:      "in Azure, with the guide's times: a pause of the primary of 25 s is no failover; when the nodes lose each other the standby is fenced a minute later",

@@ -3,6 +3,7 @@ package scenario
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 
 	"pgrex/lib/life"
 	fake "pgrex/tests/fakes/azure"
+	"pgrex/tests/lab/azure"
 	"pgrex/tests/lab/cluster"
 	"pgrex/tests/lab/fault"
 	"pgrex/tests/lab/network"
@@ -32,8 +34,22 @@ const (
 	InHalves Order = "halves"
 )
 
-// Orders lists all orders.
-func Orders() []Order { return []Order{AfterPromotion, BesidePromotion, InHalves} }
+// ParseOrders reads orders by their names, separated by commas.
+func ParseOrders(names string) ([]Order, error) {
+	return parseNames(names, AfterPromotion, BesidePromotion, InHalves)
+}
+
+// parseNames reads names, separated by commas, of which each has to be known.
+func parseNames[T ~string](names string, known ...T) ([]T, error) {
+	var all []T
+	for _, n := range strings.Split(names, ",") {
+		if !slices.Contains(known, T(n)) {
+			return nil, fmt.Errorf("no %q: use %v", n, known)
+		}
+		all = append(all, T(n))
+	}
+	return all, nil
+}
 
 // parked is a network namespace for the addresses whose cloud half is meant: in it is
 // a device with the hardware address of the real one, and nobody gets there.
@@ -51,7 +67,7 @@ func (o Order) Arrange(ctx context.Context, lab *cluster.Cluster) error {
 		return nil
 	}
 	lans := map[string]network.LAN{cluster.IPPrimary: network.Service, cluster.IPReplication: network.Replication}
-	addresses := map[string]string{cluster.IPPrimary: network.VIPPrimary, cluster.IPReplication: "192.168.2.10"}
+	addresses := map[string]string{cluster.IPPrimary: network.VIPPrimary, cluster.IPReplication: azure.VIPReplication}
 	var b strings.Builder
 	p := func(format string, args ...any) { fmt.Fprintf(&b, "pcs -f /tmp/order.xml "+format+"\n", args...) }
 	b.WriteString("set -e\npcs cluster cib /tmp/order.xml\n")
@@ -96,13 +112,17 @@ const (
 
 const slowFor = 10 * time.Second
 
+// ParsePromotions reads promotions by their names, separated by commas.
+func ParsePromotions(names string) ([]Promotion, error) {
+	return parseNames(names, Prompt, Slow, Refused)
+}
+
 // TakeOver is what was seen of one.
 type TakeOver struct {
 	Result
-	// Promoted, Delivered and Reads are when the promotion was over, when the cloud
-	// delivered VIP-primary to the new node, and when a client there could read for the
-	// first time, each from the fault. 0 is never.
-	Promoted, Delivered, Read time.Duration
+	// Promoted and Delivered are when the promotion was over and when the cloud delivered
+	// VIP-primary to the new node, each from the fault. 0 is never.
+	Promoted, Delivered time.Duration
 	// Standby is for how long, from first to last, clients at VIP-primary were answered
 	// by a server in recovery, and how often.
 	Standby time.Duration
@@ -205,16 +225,13 @@ func asks(ctx context.Context, t writer.Target) (standby bool, err error) {
 func (t *TakeOver) sum(ctx context.Context, r *Run, begin time.Time, seen []answer) error {
 	var first, last time.Time
 	for _, a := range seen {
-		switch {
-		case a.at.Before(begin):
-		case a.standby:
-			if t.Answers++; first.IsZero() {
-				first = a.at
-			}
-			last = a.at
-		case t.Read == 0:
-			t.Read = a.at.Sub(begin)
+		if a.at.Before(begin) || !a.standby {
+			continue
 		}
+		if t.Answers++; first.IsZero() {
+			first = a.at
+		}
+		last = a.at
 	}
 	t.Standby = last.Sub(first)
 	for text, n := range r.W.Errors() {
