@@ -92,8 +92,10 @@ func (p ProcessID) awaitEnd(ctx context.Context, open func(pid, flags int) (int,
 
 // Signal sends a signal to the process and to no other that may have its pid by
 // now. The error wraps syscall.ESRCH when it has ended.
-func (p ProcessID) Signal(sig unix.Signal) error {
-	fd, err := unix.PidfdOpen(p.PID, 0)
+func (p ProcessID) Signal(sig unix.Signal) error { return p.signal(sig, unix.PidfdOpen) }
+
+func (p ProcessID) signal(sig unix.Signal, open func(pid, flags int) (int, error)) error {
+	fd, err := open(p.PID, 0)
 	if errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EPERM) {
 		if !p.Alive() {
 			return errGone

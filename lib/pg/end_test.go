@@ -92,3 +92,20 @@ func awaitsEnd(t *testing.T, open func(int, int) (int, error), atOnce bool) {
 		t.Error("a zombie is alive")
 	}
 }
+
+// Without descriptors for processes a signal still goes to nobody else.
+func TestSignalWithoutDescriptors(t *testing.T) {
+	t.Parallel()
+	none := func(int, int) (int, error) { return -1, unix.ENOSYS }
+	id := sleeper(t)
+	other := ProcessID{PID: id.PID, Start: id.Start + 1}
+	if err := other.signal(unix.SIGKILL, none); !errors.Is(err, syscall.ESRCH) || !id.Alive() {
+		t.Fatalf("signalled another process: %v", err)
+	}
+	if err := id.signal(unix.SIGKILL, none); err != nil {
+		t.Fatal(err)
+	}
+	if err := id.AwaitEnd(testContext(t)); err != nil {
+		t.Error(err)
+	}
+}
