@@ -126,3 +126,22 @@ func TestClocks(t *testing.T) {
 		}
 	}
 }
+
+func TestNext(t *testing.T) {
+	script := &Run{Script: []Round{{Number: 1}, {Number: 2}}}
+	for n, want := range map[int]bool{1: true, 2: true, 3: false} {
+		if r, ok := script.next(n, time.Hour); ok != want || ok && r.Number != n {
+			t.Errorf("script: round %d is %v, %v", n, r, ok)
+		}
+	}
+	seeded := &Run{Plan: plan(t, 1, Shape{Nodes: 2}), Duration: time.Minute, Rounds: 2}
+	for _, c := range []struct {
+		n     int
+		since time.Duration
+		want  bool
+	}{{1, 0, true}, {2, time.Second, true}, {3, time.Second, false}, {2, time.Hour, false}} {
+		if r, ok := seeded.next(c.n, c.since); ok != c.want || ok && r.Number != c.n {
+			t.Errorf("round %d after %v is %v, %v", c.n, c.since, r, ok)
+		}
+	}
+}

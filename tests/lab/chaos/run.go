@@ -142,20 +142,30 @@ func (r *Run) close() {
 	}
 }
 
-func (r *Run) rounds(ctx context.Context) error {
-	for n := 1; r.Rounds == 0 || n <= r.Rounds; n++ {
-		if len(r.Script) == 0 && time.Since(r.begin) > r.Duration || len(r.Script) > 0 && n > len(r.Script) {
-			return nil
+// next is the round of a number, if there is one.
+func (r *Run) next(n int, since time.Duration) (Round, bool) {
+	if len(r.Script) > 0 {
+		if n > len(r.Script) {
+			return Round{}, false
 		}
-		round := r.Plan.Round(n)
-		if len(r.Script) > 0 {
-			round = r.Script[n-1]
+		return r.Script[n-1], true
+	}
+	if since > r.Duration || r.Rounds > 0 && n > r.Rounds {
+		return Round{}, false
+	}
+	return r.Plan.Round(n), true
+}
+
+func (r *Run) rounds(ctx context.Context) error {
+	for n := 1; ; n++ {
+		round, ok := r.next(n, time.Since(r.begin))
+		if !ok {
+			return nil
 		}
 		if err := r.round(ctx, round); err != nil {
 			return fmt.Errorf("%s: %w", round, err)
 		}
 	}
-	return nil
 }
 
 // round breaks, heals, waits, and checks twice.
