@@ -154,7 +154,10 @@ func (a *agent) decideStart(ctx context.Context, m mark, barred string) (replica
 		up, err := a.awaitUpstream(ctx)
 		// What was rewound reaches as far as the primary had written, which may be
 		// further than it had flushed.
-		for begin := time.Now(); err == nil && m.phase == phaseDone && up.Timeline == o.Wal.Position.Timeline && up.LSN < o.Wal.Position.LSN && time.Since(begin) < settlePatience; {
+		behind := func() bool {
+			return m.phase == phaseDone && up.Timeline == o.Wal.Position.Timeline && up.LSN < o.Wal.Position.LSN
+		}
+		for begin := time.Now(); err == nil && behind() && time.Since(begin) < settlePatience; {
 			if err = life.Pause(ctx, waitPoll); err == nil {
 				up, err = a.awaitUpstream(ctx)
 			}

@@ -56,12 +56,12 @@ func (a *agent) rejoin(ctx context.Context) error {
 	if m.phase != phaseBegun {
 		return nil
 	}
-	work, cancel := context.WithCancelCause(ctx)
+	doing, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	go w.untilUnwanted(work, cancel)
-	go w.tell(work)
-	if err := w.do(work, &m, p); err != nil {
-		if cause := context.Cause(work); cause != nil && !errors.Is(err, cause) {
+	go w.untilUnwanted(doing, cancel)
+	go w.tell(doing)
+	if err := w.do(doing, &m, p); err != nil {
+		if cause := context.Cause(doing); cause != nil && !errors.Is(err, cause) {
 			err = fmt.Errorf("%w (%w)", err, cause)
 		}
 		return w.failed(ctx, m, err)

@@ -174,6 +174,7 @@ func schedule(w *world, c chooser, length int, more ...event) string {
 		total += list[i].weight
 	}
 	w.past(c)
+	w.rejoin = [...]r.Rejoin{r.Follow, r.Rewind, r.Clone}[c.pick("rejoin", 3)]
 	for _, n := range w.nodes {
 		w.stackStart(n)
 	}

@@ -43,7 +43,7 @@ func (w *world) look(n *node) r.Observation {
 	own := n.mem.attrs[n.name]
 	o := r.Observation{
 		Self: n.name, Nodes: w.names(), Mode: w.mode, Record: r.Newest(n.file, n.mem.newest()),
-		Peers: map[string]r.Peer{}, Score: own.score, Accept: own.accept, Accepted: own.accepted, AcceptName: "pgsql-accept-loss",
+		Peers: map[string]r.Peer{}, Score: own.score, Accept: own.accept, Accepted: own.accepted, AcceptName: "pgsql-accept-loss", Own: n.mem.records[n.name],
 		Rejoin: w.rejoin, External: w.external, SyncStandbys: w.syncStandbys, Quorum: w.quorum, Voter: own.voter, Promoted: w.promotedIn(n),
 	}
 	for _, peer := range w.nodes {
@@ -197,6 +197,10 @@ func (w *world) stepStart(n *node, a *action) {
 		o := w.look(n)
 		d := w.rules.Start(o)
 		w.logf("%s: start: %s", n.name, d)
+		if d.Verdict == r.Again && len(d.Steps) == 1 && (d.Steps[0].Kind == r.RewindData || d.Steps[0].Kind == r.CloneData) {
+			w.replace(n, o, d.Steps[0].Kind)
+			return // and ask again
+		}
 		if d.Verdict != r.Done {
 			w.fail(n, a, d.Reason)
 			n.failed, n.banned = false, true
@@ -207,6 +211,45 @@ func (w *world) stepStart(n *node, a *action) {
 		n.running, n.failed, n.reason, a.finished = true, false, "", true
 	}
 	a.phase++
+}
+
+// replace makes a stopped server's data that of the primary, by pg_rewind or pg_basebackup, if nothing is
+// lost by it that anybody was told of, everything that goes is kept, and the report of it is true.
+func (w *world) replace(n *node, o r.Observation, how r.StepKind) {
+	s, up := &n.server, w.node(o.Upstream.Node)
+	common := 0
+	for common < min(s.end(), up.server.end()) && s.wal[common].id == up.server.wal[common].id {
+		common++
+	}
+	apart := o.Wal.WasPrimary && o.Upstream.Timeline <= o.Wal.Position.Timeline
+	_, fork, ok := r.Fork(o.Wal.Position, o.Upstream.Position, apart)
+	if !ok {
+		w.logf("%s: not replaced: no fork is known", n.name)
+		n.banned = true
+		n.action.finished = true
+		return
+	}
+	if fork > lsnAt(common) {
+		w.violate("%s keeps its WAL from %s on, but differs from %s since %s", n.name, fork, up.name, lsnAt(common))
+	}
+	if how == r.RewindData && fork < lsnAt(common) && s.wal[common-1].timeline != up.server.wal[common-1].timeline {
+		w.violate("%s is rewound to %s, whose fork pg_rewind does not find", n.name, up.name)
+	}
+	maybe, why := r.MayBeAcknowledged(o)
+	for _, e := range s.wal[common:] {
+		if e.commit == 0 || !w.acked[e.commit] {
+			continue
+		}
+		if !maybe {
+			w.violate("%s reports that no client was told of commit %d (%s)", n.name, e.commit, why)
+		}
+		if !w.accepted && w.mode != r.Async {
+			w.violate("%s gives up commit %d, of which a client was told", n.name, e.commit)
+		}
+	}
+	s.wal = slices.Clone(up.server.wal)
+	s.flushed, s.clean, s.wasPrimary = s.end(), false, false
+	w.logf("%s: has the data of %s", n.name, up.name)
 }
 
 // checkStart: where the rules had a primary's history to judge by, the WAL that

@@ -238,7 +238,7 @@ func rejoinClone(ctx context.Context, r *Run) error {
 		}
 		// What else the cluster is asked to do, it does at once.
 		order := time.Now()
-		if err := r.Pcs(ctx, was.standby, "resource", "restart", "ipaddr-primary", "--wait=30"); err != nil {
+		if err := r.Pcs(ctx, was.standby, "resource", "restart", "ipaddr-standby", "--wait=30"); err != nil {
 			return err
 		}
 		took := time.Since(order)
@@ -246,7 +246,7 @@ func rejoinClone(ctx context.Context, r *Run) error {
 		if err != nil || len(ps) == 0 {
 			return errors.Join(err, errors.New("the clone was over before the cluster was asked for something else"))
 		}
-		r.Log("while the clone went on, the virtual address was restarted in %.1fs", took.Seconds())
+		r.Log("while the clone went on, another virtual address was restarted in %.1fs", took.Seconds())
 		if took > 10*time.Second {
 			return fmt.Errorf("the clone held up the cluster for %v", took)
 		}
