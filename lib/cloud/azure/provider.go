@@ -192,19 +192,16 @@ func (p *Provider) Release(ctx context.Context, address netip.Addr) error {
 		if cfg.primary() {
 			return isPrimary(own, cfg, address)
 		}
-		op, err := p.remove(ctx, own, cfg, address, nil)
-		if err == nil {
+		op, refused := p.remove(ctx, own, cfg, address, nil)
+		if refused == nil {
 			what := fmtWhat("taking %s off %s", address, own.describe())
 			if err = p.follow(ctx, op, what); errors.Is(err, errUntold) {
 				_, err = p.calm(ctx, own.id, what)
 			}
 			return err
 		}
-		if !passing(err) {
-			return err
-		}
-		if life.Pause(ctx, p.o.Poll) != nil {
-			return err
+		if !passing(refused) || life.Pause(ctx, p.o.Poll) != nil {
+			return refused
 		}
 		own, err = p.readNIC(ctx, own.id)
 	}

@@ -259,6 +259,18 @@ func TestReleaseRefused(t *testing.T) {
 	s.checkHolder(t, "n1")
 }
 
+// An interface that cannot be read any more is not one without the address.
+func TestReleaseUnread(t *testing.T) {
+	t.Parallel()
+	s := held(t)
+	s.Script(azure.Fault{Method: "PUT", Path: "/networkInterfaces/n1", Status: 409, Code: "AnotherOperationInProgress"})
+	s.Script(azure.Fault{Method: "GET", Path: "/networkInterfaces/n1", Skip: 1, Status: 403, Code: "AuthorizationFailed", Times: -1})
+	if err := s.on(t, "n1").Release(t.Context(), vip); err == nil || !strings.Contains(err.Error(), "forbidden") {
+		t.Error(err)
+	}
+	s.checkHolder(t, "n1")
+}
+
 func TestHolder(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
