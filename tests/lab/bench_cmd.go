@@ -82,7 +82,7 @@ func newMeasurement(c *cli.Context) (*measurement, error) {
 	if m.file == "" {
 		m.file = filepath.Join(cluster.LogsDir(), o.Name+".json")
 	}
-	m.conditions.Runs = c.Int("runs")
+	m.conditions = bench.Conditions{Runs: c.Int("runs"), Processors: runtime.NumCPU()}
 	return m, os.MkdirAll(filepath.Dir(m.file), 0o755)
 }
 
@@ -293,7 +293,7 @@ func (m *measurement) look(ctx context.Context, lab *cluster.Cluster, side strin
 	if err != nil {
 		return err
 	}
-	c := bench.Conditions{Runs: m.conditions.Runs, Processors: runtime.NumCPU(), Disk: "tmpfs"}
+	c := bench.Conditions{Runs: m.conditions.Runs, Processors: m.conditions.Processors, Disk: "tmpfs"}
 	if m.options.OnDisk {
 		c.Disk = "loop"
 	}

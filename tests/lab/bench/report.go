@@ -132,13 +132,13 @@ func (r Report) Print(w io.Writer) error {
 func (r Report) printConditions(w io.Writer) {
 	c := r.Conditions
 	_, _ = fmt.Fprintf(w, "runs %d, in turn; disk %s; token %s ms; PostgreSQL %s; Pacemaker %s; %d processors\n",
-		c.Runs, c.Disk, c.Token, c.PostgreSQL, c.Pacemaker, c.Processors)
+		c.Runs, known(c.Disk), known(c.Token), known(c.PostgreSQL), known(c.Pacemaker), c.Processors)
 	for _, s := range r.Sides {
 		_, _ = fmt.Fprintf(w, "fencing delay of %s: %s\n", s.Name, s.FencingDelay)
 	}
 	for _, s := range r.Sides {
-		if s.Beside == "" {
-			continue
+		if len(s.Only)+len(s.Missing) == 0 {
+			continue // or there was nothing to compare with
 		}
 		_, _ = fmt.Fprintf(w, "\nThe configurations of %s and %s differ in:\n", s.Beside, s.Name)
 		width := max(len(s.Beside), len(s.Name))
@@ -150,6 +150,14 @@ func (r Report) printConditions(w io.Writer) {
 		}
 	}
 	_, _ = fmt.Fprintln(w)
+}
+
+// known is a condition, or that nobody was asked: there was no cluster.
+func known(s string) string {
+	if s == "" {
+		return "not known"
+	}
+	return s
 }
 
 // printFailures says why runs have no time.
