@@ -206,6 +206,26 @@ func TestStopEndsALateRight(t *testing.T) {
 	}
 }
 
+// A running server that has no score any more has lost what other resources go by too.
+func TestStopRecallsAttributes(t *testing.T) {
+	t.Parallel()
+	for score, want := range map[string]bool{"": true, "100": false} {
+		f := newFakeCluster("n1", "n1", "n2")
+		f.attrd["n1"]["ping-status"] = "1"
+		if score != "" {
+			f.set("n1", "master-pgsql", score, false)
+		}
+		a, log := newTestAgent(t, f, "stop", nil)
+		a.withdrawSelf(t.Context(), pg.Processes{Postmaster: 1 << 30})
+		if got := f.attribute("n1", "n1", "ping-status", false) == "1"; got != want || strings.Contains(log.String(), "written again") != want {
+			t.Errorf("score %q: written again: %v, said %q", score, got, log.String())
+		}
+		if f.score("n1") != "-INFINITY" {
+			t.Errorf("score %q became %q", score, f.score("n1"))
+		}
+	}
+}
+
 // The lists of a transition come only with notify=true; absent means that nobody has told.
 func TestStopsNext(t *testing.T) {
 	t.Parallel()
