@@ -141,6 +141,9 @@ func TestWatcherTells(t *testing.T) {
 	if w.sched.reports() != 1 {
 		t.Fatalf("%d reports\n%s", w.sched.reports(), w.log)
 	}
+	if s.attribute("master-pgsql") != "-INFINITY" || s.attribute("pgsql-status") != "STOP" || s.attribute("pgsql-master-baseline") != "" {
+		t.Errorf("score %q, status %q, baseline %q: the demotion must write them while nobody serves", s.attribute("master-pgsql"), s.attribute("pgsql-status"), s.attribute("pgsql-master-baseline"))
+	}
 	monitor := func(more ...string) ocf.Code {
 		c, _ := callOf("monitor", withEnv(s.env, more...))
 		return ocf.CodeOf(agentOf(t, c, w.sched).monitor(t.Context()))
@@ -218,7 +221,9 @@ func TestWatcherKeepsQuiet(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c, log := newCall(t, watchCommand, map[string]string{"OCF_RESOURCE_PROVIDER": "pgrex", "OCF_RESOURCE_TYPE": "pgsql"})
-			sched := newScheduler(newFakeCluster("n1", "n1", "n2"))
+			f := newFakeCluster("n1", "n1", "n2")
+			f.set("n1", "master-pgsql", "1000", false)
+			sched := newScheduler(f)
 			a := agentOf(t, c, sched)
 			if _, why := a.keepsQuiet(t.Context()); why != "" {
 				t.Fatalf("it is quiet without a reason: %s", why)
@@ -227,6 +232,9 @@ func TestWatcherKeepsQuiet(t *testing.T) {
 			pm := pg.ProcessID{PID: 1 << 30, Start: 1}
 			if a.ended(t.Context(), pm) || sched.reports() != 0 {
 				t.Errorf("reported %d times\n%s", sched.reports(), log)
+			}
+			if w := f.writes(); len(w) != 0 {
+				t.Errorf("wrote %q", w)
 			}
 			says(t, log.String(), "nothing is reported")
 		})
