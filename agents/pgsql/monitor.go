@@ -26,6 +26,9 @@ func (a *agent) monitor(ctx context.Context) error {
 	if err != nil {
 		return ocf.Errorf(ocf.ErrGeneric, "cannot look for the server's processes: %w", err)
 	}
+	if _, rewinding := a.inRecovery(); rewinding && ps.Postmaster != 0 {
+		return ocf.Status(ocf.NotRunning) // nobody is served by it
+	}
 	if ps = a.awaitLaunch(ctx, ps); ps.Postmaster == 0 {
 		return a.monitorDead(ctx, ps)
 	}

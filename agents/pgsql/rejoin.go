@@ -337,12 +337,19 @@ func (a *agent) readWorker() (w worker, ok bool) {
 	return w, true
 }
 
-// endRecovery ends a worker that has a process of the server at work: the one that
-// does crash recovery before a rewind. What else the worker does runs no server, and
-// a stop, which follows every start that has failed, leaves it alone.
+// inRecovery gives the worker, if it has a process of the server at work: the one
+// that does crash recovery before a rewind, and takes no connections.
+func (a *agent) inRecovery() (pg.ProcessID, bool) {
+	w, ok := a.readWorker()
+	return w.id, ok && w.says == recovering && w.id.Alive()
+}
+
+// endRecovery ends such a worker: a stop has to leave nothing behind. What else the
+// worker does runs no server, and a stop, which follows every start that has
+// failed, leaves it alone.
 func (a *agent) endRecovery() {
-	if w, ok := a.readWorker(); ok && w.says == recovering && w.id.Alive() {
-		_ = w.id.Signal(unix.SIGTERM)
+	if id, ok := a.inRecovery(); ok {
+		_ = id.Signal(unix.SIGTERM)
 	}
 }
 

@@ -260,3 +260,37 @@ func TestRejoinInterrupted(t *testing.T) {
 	})
 	_ = n2
 }
+
+// Crash recovery before a rewind is a process of the server that is no server: it is not monitored
+// as one, and a start waits for it, longer than for the rest of the work.
+func TestRejoinInRecovery(t *testing.T) {
+	t.Parallel()
+	f := newFakeCluster("n1", "n1", "n2")
+	n1 := newSite(t, f, "n1", nil)
+	n1.env["OCF_RESKEY_rejoin"] = "rewind"
+	n1.done("start") // stands for it
+	c, _ := callOf("start", n1.env)
+	file := agentOf(t, c, n1.tools()).runFile(runRejoin)
+	held, err := tryLock(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	me, err := pg.IdentifyProcess(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(t, file, me.String()+" "+recovering+"\n")
+	n1.must(ocf.NotRunning, "monitor", interval, "9000")
+	n1.must(ocf.NotRunning, "monitor", interval, "0")
+	says(t, n1.must(ocf.ErrGeneric, "start", "OCF_RESKEY_CRM_meta_timeout", "3000", "OCF_RESKEY_rejoin_wait", "0"), "not started yet: crash recovery; it goes on")
+	put(t, file, me.String()+" rewind: copying\n")
+	begin := time.Now()
+	says(t, n1.must(ocf.ErrGeneric, "start", "OCF_RESKEY_rejoin_wait", "0"), "not started yet: rewind: copying; it goes on")
+	if waited := time.Since(begin); waited > 5*time.Second {
+		t.Errorf("it waited %v", waited)
+	}
+	if err := held.Close(); err != nil {
+		t.Fatal(err)
+	}
+	n1.must(ocf.OK, "start")
+}

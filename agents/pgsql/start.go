@@ -31,6 +31,10 @@ func (a *agent) start(ctx context.Context) error {
 	if err := a.installed(); err != nil {
 		return err
 	}
+	// Its crash recovery is no server that runs already.
+	if err := a.awaitWorker(ctx, time.Now().Add(a.conf.rejoinWait)); err != nil {
+		return err
+	}
 	ps, err := a.server.Processes()
 	if err != nil {
 		return ocf.Errorf(ocf.ErrGeneric, "cannot look for the server's processes: %w", err)
