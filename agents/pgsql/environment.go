@@ -12,6 +12,7 @@ import (
 
 	"pgrex/lib/ocf"
 	"pgrex/lib/pg"
+	"pgrex/lib/replication"
 )
 
 // validate is validate-all: at level 0 what the parameters alone say and whether
@@ -27,7 +28,13 @@ func (a *agent) validate(ctx context.Context) error {
 	if a.call.CheckLevel < 10 {
 		return nil
 	}
-	return a.installed()
+	if err := a.installed(); err != nil {
+		return err
+	}
+	if bar := a.cloneBar(); a.conf.rejoin == replication.Clone && bar != "" {
+		a.log.Warn("rejoin=clone cannot clone this node", "because", bar)
+	}
+	return nil
 }
 
 func (a *agent) noUser() error {

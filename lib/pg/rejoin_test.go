@@ -89,6 +89,12 @@ func TestRewindAndCopy(t *testing.T) {
 	if err != nil || len(got) != 3 || got[1].XID != lost || !got[0].Committed() || !strings.HasSuffix(got[0].Time, " UTC") || got[0].LSN < fork || got[2].LSN >= end.LSN {
 		t.Fatalf("%+v, %v", got, err)
 	}
+	// A place within a page's header is no beginning of a record.
+	page, n := fork-fork%8192, 0
+	err = old.Transactions(ctx, kept, Span{1, page, end.LSN}, func(Transaction) error { n++; return nil })
+	if err != nil || n < 3 {
+		t.Errorf("from %s: %d, %v", page, n, err)
+	}
 	if err := old.Transactions(ctx, filepath.Dir(old.Data), Span{1, fork, end.LSN}, func(Transaction) error { return nil }); err == nil {
 		t.Error("transactions found where there is no log")
 	}

@@ -62,6 +62,10 @@ func (s *Server) Transactions(ctx context.Context, dir string, span Span, each f
 		}
 		lines := 0
 		for line := range strings.Lines(string(res.Stdout)) {
+			// It says so where the span begins with a page, whose header it passes over.
+			if strings.HasPrefix(line, "first record is after ") {
+				continue
+			}
 			lsn, t, err := parseTransaction(line)
 			if err != nil {
 				return err
