@@ -129,6 +129,9 @@ func (x *Race) play(ctx context.Context, r *Run) error {
 		if err := r.HealAll(ctx); err != nil {
 			return err
 		}
+		if len(round.Died) > 1 {
+			continue // and nobody is left to switch either on again
+		}
 		if err := r.WaitCommits(ctx, time.Minute); err != nil {
 			return fmt.Errorf("round %d: %w", n+1, err)
 		}
