@@ -244,6 +244,10 @@ func (a *agent) beginRejoin(m mark, method string, o replication.Observation, d 
 		}
 	}
 	next.timeline = pg.Timeline(o.Upstream.Timeline)
+	next.next = next.timeline
+	for i := len(o.Upstream.History) - 1; i >= 0 && pg.Timeline(o.Upstream.History[i].Timeline) > next.fork.Timeline; i-- {
+		next.next = pg.Timeline(o.Upstream.History[i].Timeline)
+	}
 	next.broken = m.broken // until the copy is in its place
 	if err := a.writeMark(next); err != nil {
 		return err

@@ -40,8 +40,8 @@ type mark struct {
 	// fork is where this node left the primary's line, end where its own ended when it
 	// was kept, found where it ends now: a recovery of ours makes it longer.
 	fork, end, found pg.Position
-	// timeline is the primary's.
-	timeline pg.Timeline
+	// timeline is the primary's, next the one that it went to at fork.
+	timeline, next pg.Timeline
 	// acknowledged says whether clients may have been told of commits beyond fork.
 	acknowledged string
 	// kept is the directory of the WAL beyond fork, and summary a line about it.
@@ -101,11 +101,14 @@ func (m *mark) fields() []markField {
 			return err
 		}}
 	}
-	return []markField{
-		{"timeline", func() string { return strconv.FormatUint(uint64(m.timeline), 10) }, func(s string) error {
-			_, err := fmt.Sscan(s, &m.timeline)
+	timeline := func(name string, p *pg.Timeline) markField {
+		return markField{name, func() string { return strconv.FormatUint(uint64(*p), 10) }, func(s string) error {
+			_, err := fmt.Sscan(s, p)
 			return err
-		}},
+		}}
+	}
+	return []markField{
+		timeline("timeline", &m.timeline), timeline("next", &m.next),
 		text("phase", (*string)(&m.phase)), text("method", &m.method), text("then", &m.then), text("primary", &m.node), text("reason", &m.reason), text("broken", &m.broken),
 		place("fork", &m.fork), place("end", &m.end), place("found", &m.found),
 		text("acknowledged", &m.acknowledged), text("kept", &m.kept), text("summary", &m.summary),

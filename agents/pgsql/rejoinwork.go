@@ -151,7 +151,7 @@ func (w *work) rewind(ctx context.Context, m *mark, p places) error {
 	}
 	w.say("rewind: waiting for the first checkpoint of the new primary")
 	source := pg.Source{Conninfo: w.conf.conninfo(), User: w.conf.rejoinUser}
-	if err := w.server.AwaitCheckpoint(ctx, source, w.conf.followDatabase(), m.timeline); err != nil {
+	if err := w.server.AwaitCheckpoint(ctx, source, w.conf.followDatabase(), m.timeline, pg.Position{Timeline: m.next, LSN: m.fork.LSN}); err != nil {
 		return err
 	}
 	w.say("rewind: looking at what differs")

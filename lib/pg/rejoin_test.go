@@ -99,8 +99,11 @@ func TestRewindAndCopy(t *testing.T) {
 		t.Error("transactions found where there is no log")
 	}
 
-	if err := old.AwaitCheckpoint(ctx, source, "postgres", id.Timeline); err != nil {
+	if err := old.AwaitCheckpoint(ctx, source, "postgres", id.Timeline, Position{id.Timeline, fork}); err != nil {
 		t.Fatal(err)
+	}
+	if err := old.AwaitCheckpoint(ctx, source, "postgres", id.Timeline, Position{id.Timeline + 1, fork}); !errors.Is(err, ErrWALMissing) {
+		t.Errorf("a segment that is not there: %v", err)
 	}
 	opts := RewindOptions{Source: source, Database: "postgres", DryRun: true}
 	if err := old.Rewind(ctx, opts); !errors.Is(err, ErrNotRewound) {

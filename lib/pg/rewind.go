@@ -108,7 +108,11 @@ func (s *Server) Rewind(ctx context.Context, o RewindOptions) error {
 // what timeline it is on: pg_rewind compares timelines by it, and takes the two
 // servers for one before. A checkpoint does it; it is asked for, where the user may
 // do that (a superuser, or pg_checkpoint since PostgreSQL 15), and else awaited.
-func (s *Server) AwaitCheckpoint(ctx context.Context, source Source, database string, tli Timeline) error {
+//
+// It then looks whether the source still has the segment in which it left this
+// server's line, on the timeline that begins there. Without it recovery would take
+// the one of the old timeline from an archive, with what diverged at its end.
+func (s *Server) AwaitCheckpoint(ctx context.Context, source Source, database string, tli Timeline, fork Position) error {
 	pc, err := s.dialRemote(ctx, source, database, map[string]string{"search_path": "pg_catalog"})
 	if err != nil {
 		return err
@@ -116,7 +120,7 @@ func (s *Server) AwaitCheckpoint(ctx context.Context, source Source, database st
 	c := &Conn{pg: pc}
 	defer c.Close()
 	asked := false
-	return every(ctx, checkpointPoll, "wait for the first checkpoint of the new primary", func() (bool, error) {
+	err = every(ctx, checkpointPoll, "wait for the first checkpoint of the new primary", func() (bool, error) {
 		text, err := c.value(ctx, "SELECT timeline_id FROM pg_catalog.pg_control_checkpoint()")
 		if err != nil {
 			return false, err
@@ -132,6 +136,22 @@ func (s *Server) AwaitCheckpoint(ctx context.Context, source Source, database st
 		}
 		return false, nil
 	})
+	if err != nil {
+		return err
+	}
+	ctl, err := s.Control()
+	if err != nil {
+		return err
+	}
+	name := SegmentName(fork.Timeline, fork.LSN, ctl.WALSegSize)
+	there, err := c.value(ctx, "SELECT size IS NOT NULL FROM pg_catalog.pg_stat_file("+QuoteLiteral("pg_wal/"+name)+", true)")
+	if err != nil {
+		return fmt.Errorf("look for WAL of the new primary: %w", err)
+	}
+	if there != "t" {
+		return fmt.Errorf("%w: the new primary has removed %s, where it left this server's line", ErrWALMissing, name)
+	}
+	return nil
 }
 
 // checkpointPoll is how often another server is asked for its checkpoint.

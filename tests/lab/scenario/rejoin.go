@@ -32,6 +32,12 @@ func rejoins() []Scenario {
 			Play:      rejoinClone,
 		},
 		{
+			Name:      "rejoin-long-wait",
+			Text:      "why a start does not wait for a clone: one that does keeps the cluster from carrying out anything else",
+			Variables: quickForget(),
+			Play:      rejoinLongWait,
+		},
+		{
 			Name:      "rejoin-rewind-killed",
 			Text:      "pg_rewind is killed while it writes: that data directory is never started, but cloned",
 			Variables: quickForget(),
@@ -251,6 +257,27 @@ func rejoinClone(ctx context.Context, r *Run) error {
 			return fmt.Errorf("the clone held up the cluster for %v", took)
 		}
 		return r.WaitCommits(ctx, 20*time.Second)
+	})
+}
+
+// rejoinLongWait shows what rejoin_wait is for.
+func rejoinLongWait(ctx context.Context, r *Run) error {
+	params := []string{"rejoin=clone", "rejoin_user=nobody_of_that_name", "rejoin_rate=2000", "rejoin_wait=100"}
+	return r.rejoinAfter(ctx, "clone", params, func(was before) error {
+		if err := r.copying(ctx, was.primary); err != nil {
+			return err
+		}
+		order := time.Now()
+		if err := r.Pcs(ctx, was.standby, "resource", "restart", "ipaddr-standby", "--wait=90"); err != nil {
+			return err
+		}
+		took := time.Since(order)
+		r.Log("while a start waited for a clone, another virtual address was restarted in %.1fs", took.Seconds())
+		ps, err := fault.Find(r.Site, was.primary, fault.Action("start"))
+		if err != nil || len(ps) != 0 {
+			return errors.Join(err, fmt.Errorf("the cluster carried out an order while a start was under way (%v): then start may wait", ps))
+		}
+		return nil
 	})
 }
 
