@@ -25,9 +25,6 @@ func operate(ctx context.Context, r *Run) error {
 		return err
 	}
 	g := r.reader(nil)
-	if dir := r.BinDir(); dir != documentedBin {
-		g.Log("PostgreSQL is in %s", dir)
-	}
 	for _, part := range []func(context.Context) error{g.switchesAndStops, g.maintains, g.upgrades, g.rebuilds, g.replaces} {
 		if err := part(ctx); err != nil {
 			return err
