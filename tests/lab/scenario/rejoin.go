@@ -324,13 +324,22 @@ func rejoinCloneKilled(ctx context.Context, r *Run) error {
 		if err := r.Pcs(ctx, was.standby, "resource", "update", cluster.ResourcePgsql, "rejoin_rate=20000"); err != nil {
 			return err
 		}
-		// Again, and then the start that exchanges the directories.
-		err := r.awaitFile(ctx, was.primary, "phase: swapping")
-		if err != nil {
+		// Again, and then a start in which the copy may just be put in its place.
+		if err := r.awaitFile(ctx, was.primary, "phase: copied"); err != nil {
 			return err
 		}
-		// It may be through already; either way it must come back.
-		_ = r.Kill(ctx, was.primary, "start", fault.Action("start"))
+		if err := r.awaitProcess(ctx, was.primary, "start", fault.Action("start")); err != nil {
+			return err
+		}
+		// Where it was killed is chance; each place has its own test.
+		ps, err := fault.Find(r.Site, was.primary, fault.Action("start"))
+		for _, p := range ps {
+			r.Log("killing %v", p)
+			err = errors.Join(err, unix.Kill(p.Pid, unix.SIGKILL))
+		}
+		if err != nil && !errors.Is(err, unix.ESRCH) {
+			return err
+		}
 		return nil
 	})
 }
