@@ -206,6 +206,12 @@ func (a *agent) swap(ctx context.Context, m mark) error {
 		if err := carryOwn(ctx, from, p.clone); err != nil {
 			return err
 		}
+		// A group may be allowed to read it.
+		if st, err := os.Stat(p.data); err == nil {
+			if err := os.Chmod(p.clone, st.Mode().Perm()); err != nil {
+				return err
+			}
+		}
 		if err := a.renameDurably(p.data, p.old); err != nil {
 			return err
 		}

@@ -160,10 +160,16 @@ func TestSwap(t *testing.T) {
 	copyOf(t, p)
 	mkdir(t, p.old+"/base")
 	mkdir(t, p.oldWAL)
+	if err := os.Chmod(p.data, 0o750); err != nil {
+		t.Fatal(err)
+	}
 	if err := a.swap(t.Context(), mark{phase: phaseCopied, method: methodClone}); err != nil {
 		t.Fatal(err)
 	}
 	isMine(t, a)
+	if st, err := os.Stat(p.data); err != nil || st.Mode().Perm() != 0o750 {
+		t.Errorf("mode %v, %v", st.Mode(), err)
+	}
 }
 
 // After a rewind that was killed, this node's files are those set aside: what lies in the data

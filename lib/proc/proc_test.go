@@ -70,6 +70,17 @@ func TestOutputsAndExitCodes(t *testing.T) {
 	}
 }
 
+func TestFollow(t *testing.T) {
+	var seen strings.Builder
+	res, err := proc.OS{}.Run(t.Context(), proc.Cmd{
+		Path: "/bin/sh", Args: []string{"-c", "echo out; echo one >&2; echo two >&2"}, MaxOutput: 4,
+		Follow: func(p []byte) { seen.Write(p) },
+	})
+	if err != nil || seen.String() != "one\ntwo\n" || string(res.Stderr) != "one\n" {
+		t.Errorf("seen %q, kept %q, %v", seen.String(), res.Stderr, err)
+	}
+}
+
 func TestOutputCap(t *testing.T) {
 	cmd := sh("head -c 300000 /dev/zero; echo end >&2")
 	cmd.MaxOutput = 1000
