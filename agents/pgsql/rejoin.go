@@ -365,7 +365,7 @@ func (a *agent) forgetFailure(ctx context.Context, m mark) error {
 		return err
 	}
 	if exists(p.aside) && m.broken == "" {
-		if err := errors.Join(moveLogs(p.aside, p.data), os.RemoveAll(p.aside)); err != nil {
+		if err := errors.Join(moveLogs(p.aside, p.data), dropAside(p)); err != nil {
 			return err
 		}
 	}

@@ -133,8 +133,10 @@ func copyTree(ctx context.Context, from, to string) error {
 // complete.
 func (a *agent) setAside(ctx context.Context, p places) error {
 	part := p.aside + ".partial"
-	if exists(p.aside) {
-		return nil
+	if exists(p.aside) { // of one who was killed; it may be old by now
+		if err := errors.Join(moveLogs(p.aside, p.data), dropAside(p)); err != nil {
+			return err
+		}
 	}
 	if err := os.RemoveAll(part); err != nil {
 		return err
@@ -152,6 +154,19 @@ func (a *agent) setAside(ctx context.Context, p places) error {
 		return err
 	}
 	return moveLogs(p.data, p.aside)
+}
+
+// dropAside removes what was set aside, so that no half of it is ever taken for the
+// whole.
+func dropAside(p places) error {
+	if !exists(p.aside) {
+		return nil
+	}
+	part := p.aside + ".partial"
+	if err := errors.Join(os.RemoveAll(part), os.Rename(p.aside, part), pg.SyncDir(filepath.Dir(part))); err != nil {
+		return err
+	}
+	return os.RemoveAll(part)
 }
 
 // putBack is the reverse, into the data directory or the copy that will be it. It
@@ -179,7 +194,7 @@ func (a *agent) finishRewind(ctx context.Context, m mark) error {
 	if err := a.writeMark(m); err != nil {
 		return err
 	}
-	return os.RemoveAll(p.aside)
+	return dropAside(p)
 }
 
 // swap puts the copy in the place of the data directory. Each step is done only if
@@ -190,8 +205,13 @@ func (a *agent) swap(ctx context.Context, m mark) error {
 		return err
 	}
 	if m.phase != phaseSwapping {
-		if err := errors.Join(os.RemoveAll(p.old), removeIf(p.oldWAL)); err != nil {
+		if err := errors.Join(os.RemoveAll(p.old), pg.SyncDir(filepath.Dir(p.old))); err != nil {
 			return err
+		}
+		if p.wal != "" {
+			if err := errors.Join(os.RemoveAll(p.oldWAL), pg.SyncDir(filepath.Dir(p.oldWAL))); err != nil {
+				return err
+			}
 		}
 		m.phase = phaseSwapping
 		if err := a.writeMark(m); err != nil {
@@ -200,7 +220,7 @@ func (a *agent) swap(ctx context.Context, m mark) error {
 	}
 	if exists(p.clone) && exists(p.data) && !exists(p.old) {
 		from := p.data
-		if exists(p.aside) { // what a rewind has left of them is the primary's
+		if m.broken != "" && exists(p.aside) { // what a rewind has left of them is the primary's
 			from = p.aside
 		}
 		if err := carryOwn(ctx, from, p.clone); err != nil {
@@ -233,7 +253,7 @@ func (a *agent) swap(ctx context.Context, m mark) error {
 		}
 	}
 	if exists(p.aside) {
-		if err := errors.Join(moveLogs(p.aside, p.data), os.RemoveAll(p.aside)); err != nil {
+		if err := errors.Join(moveLogs(p.aside, p.data), dropAside(p)); err != nil {
 			return err
 		}
 	}

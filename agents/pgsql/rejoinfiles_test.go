@@ -237,6 +237,35 @@ func TestAside(t *testing.T) {
 	isMine(t, a)
 }
 
+// What an earlier rewind has set aside is not this one's.
+func TestAsideOfAnother(t *testing.T) {
+	t.Parallel()
+	a, p := beside(t)
+	mkdir(t, p.aside+"/log")
+	put(t, p.aside+"/postgresql.conf", "old")
+	if err := os.Rename(p.data+"/log/today", p.aside+"/log/today"); err != nil {
+		t.Fatal(err)
+	}
+	copyOf(t, p)
+	if err := a.setAside(t.Context(), p); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"postgresql.conf", "log/today"} {
+		if got := get(t, p.aside+"/"+name); got != "mine" {
+			t.Errorf("%s is %q", name, got)
+		}
+	}
+	// Nor is it a clone's, unless pg_rewind has been at the data.
+	put(t, p.aside+"/postgresql.conf", "old")
+	if err := a.swap(t.Context(), mark{phase: phaseCopied, method: methodClone}); err != nil {
+		t.Fatal(err)
+	}
+	isMine(t, a)
+	if exists(p.aside) {
+		t.Error("it is still there")
+	}
+}
+
 func TestMark(t *testing.T) {
 	t.Parallel()
 	m := mark{phase: phaseFailed, method: methodRewind, node: "n2", reason: "it said: \"no\"\nand ended", broken: "", timeline: 7,
