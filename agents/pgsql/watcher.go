@@ -13,7 +13,6 @@ import (
 	"pgrex/lib/crm"
 	"pgrex/lib/ocf"
 	"pgrex/lib/pg"
-	"pgrex/lib/replication"
 )
 
 const (
@@ -162,12 +161,10 @@ func (a *agent) ended(ctx context.Context, pm pg.ProcessID) (again bool) {
 	}
 	ask, cancel := context.WithTimeout(ctx, askLimit)
 	defer cancel()
-	// What the demotion would write, beside the report: the cluster thinks once.
-	written := a.begin(ask, a.ending()...)
+	// Nothing is written beside it: a change that makes the cluster think while the
+	// designated controller still waits for its own record of the failure makes it
+	// sleep for a second.
 	err = a.cluster.Fail(ask, a.call.Resource, a.nodeOf())
-	if werr := written(); werr != nil {
-		log.Info("the demotion or the stop will write it", "error", werr)
-	}
 	switch {
 	case errors.Is(err, crm.ErrTimeout):
 		// It may have been taken. If not, the monitor finds no failure and tells.
@@ -179,19 +176,6 @@ func (a *agent) ended(ctx context.Context, pm pg.ProcessID) (again bool) {
 		log.Error("the server has ended without an order; the cluster was told that it failed: look at the server's log for the reason")
 	}
 	return false
-}
-
-// ending is what everybody is to know of a server that has died. Whatever of it is
-// not written is written by the action that follows.
-func (a *agent) ending() []crm.Write {
-	if !a.clustered() {
-		return nil
-	}
-	return a.changed([]crm.Write{
-		a.scoreWrite(a.conf.self, replication.Never),
-		transient(a.self(), a.conf.attr(attrStatus), statusStop),
-		transient(a.self(), a.conf.attr(attrBaseline), ""),
-	})
 }
 
 // restarted reports whether somebody is starting the server again. One that was
@@ -220,7 +204,6 @@ func (a *agent) keepsQuiet(ctx context.Context) (failures int, why string) {
 	asked.Go(func() {
 		var snap crm.Snapshot
 		snap, restart, err = a.cluster.LocalMonitors(ctx, a.call.Resource)
-		a.memory.snap = snap
 		n, _ := snap.Node(a.nodeOf())
 		failures, _ = crm.ParseScore(n.Transient[crm.ReportedFailures(a.call.Resource)])
 	})

@@ -141,9 +141,6 @@ func TestWatcherTells(t *testing.T) {
 	if w.sched.reports() != 1 {
 		t.Fatalf("%d reports\n%s", w.sched.reports(), w.log)
 	}
-	if s.attribute("master-pgsql") != "-INFINITY" || s.attribute("pgsql-status") != "STOP" || s.attribute("pgsql-master-baseline") != "" {
-		t.Errorf("score %q, status %q, baseline %q: the demotion must write them while nobody serves", s.attribute("master-pgsql"), s.attribute("pgsql-status"), s.attribute("pgsql-master-baseline"))
-	}
 	monitor := func(more ...string) ocf.Code {
 		c, _ := callOf("monitor", withEnv(s.env, more...))
 		return ocf.CodeOf(agentOf(t, c, w.sched).monitor(t.Context()))

@@ -36,6 +36,16 @@ func basic() []Scenario {
 			Play: postmasterKilledBusy,
 		},
 		{
+			Name: "postmaster-hung",
+			Text: "the primary's postmaster stands still (SIGSTOP), its sessions go on: that is noticed long before the monitor's timeout",
+			Play: noticedSoon(primaryHung("postmaster", fault.Postmaster)),
+		},
+		{
+			Name: "server-hung",
+			Text: "all processes of the primary's server stand still: noticed as soon, and the standby serves",
+			Play: noticedSoon(primaryHung("PostgreSQL", fault.Postgres)),
+		},
+		{
 			Name: "standby-killed",
 			Text: "the standby's postmaster is killed: commits resume without it, it comes back and is synchronous again",
 			Play: standbyKilled,
@@ -81,6 +91,20 @@ func postmasterKilled(ctx context.Context, r *Run) error {
 		return err
 	}
 	return r.failover(ctx, was.standby, was.timeline, time.Minute)
+}
+
+// noticedSoon bounds what a hung primary may cost: half of its monitor's timeout was
+// waited once.
+func noticedSoon(play func(context.Context, *Run) error) func(context.Context, *Run) error {
+	const bound = 20 * time.Second
+	return func(ctx context.Context, r *Run) error {
+		began := time.Now()
+		err := play(ctx, r)
+		if took := time.Since(began); err == nil && took > bound {
+			err = fmt.Errorf("it took %v, want %v at most", took.Round(time.Millisecond), bound)
+		}
+		return err
+	}
 }
 
 // busyBackend keeps a processor busy inside a transaction that has written, so

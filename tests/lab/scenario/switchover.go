@@ -2,6 +2,7 @@ package scenario
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -42,7 +43,66 @@ func switchovers() []Scenario {
 				return nil
 			},
 		},
+		{
+			Name: "switchover-refused",
+			Text: "a move to a standby that has no right to be promoted leaves the primary alone; it is made when the standby has caught up",
+			Play: switchoverRefused,
+		},
 	}
+}
+
+// switchoverRefused takes the right of a living standby away by keeping it out of the
+// primary, and then wants it promoted.
+func switchoverRefused(ctx context.Context, r *Run) error {
+	was, err := r.before(ctx)
+	if err != nil {
+		return err
+	}
+	p, s := was.primary, was.standby
+	postmaster, err := r.postmaster(ctx, p)
+	if err != nil {
+		return err
+	}
+	for _, q := range []string{
+		"alter role repuser nologin",
+		"select pg_terminate_backend(pid) from pg_stat_replication",
+	} {
+		if _, err := r.SQL(ctx, p, q); err != nil {
+			return err
+		}
+	}
+	if err := r.waitNoSync(ctx, s); err != nil {
+		return err
+	}
+	if err := r.WaitCommits(ctx, 20*time.Second); err != nil {
+		return err
+	}
+	r.Begin("move to " + s)
+	move := []string{"crm_resource", "--resource", cluster.ClonePgsql}
+	if _, err := r.Cluster.Must(ctx, p, append(move, "--move", "--promoted", "--node", s)...); err != nil {
+		return err
+	}
+	err = r.Stays(ctx, "the primary where it was", 4*time.Second, func(v cluster.View) bool { return v.Primary() == p })
+	if err != nil {
+		return err
+	}
+	now, err := r.postmaster(ctx, p)
+	if err != nil || now.Pid != postmaster.Pid {
+		return errors.Join(err, fmt.Errorf("the primary was touched: postmaster %v, then %v", postmaster, now))
+	}
+	if err := r.WaitCommits(ctx, 5*time.Second); err != nil {
+		return err
+	}
+	if _, err := r.SQL(ctx, p, "alter role repuser login"); err != nil {
+		return err
+	}
+	if err := r.failover(ctx, s, was.timeline, time.Minute); err != nil {
+		return err
+	}
+	if _, err := r.Cluster.Must(ctx, s, append(move, "--clear")...); err != nil {
+		return err
+	}
+	return r.comesBack(ctx, p)
 }
 
 // moveTo makes a node the primary as an operator would.
