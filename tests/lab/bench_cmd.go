@@ -137,7 +137,7 @@ type measurement struct {
 
 // announce says how long it will take.
 func (m *measurement) announce() {
-	_, _ = fmt.Fprintf(m.out, "%d faults, %d sides, %d runs: about %.0f minutes; results so far in %s\n",
+	_, _ = fmt.Fprintf(m.out, "%d faults, %d sides, %d runs: at most about %.0f minutes; results so far in %s\n",
 		len(m.trials), len(m.sides), m.conditions.Runs, m.planned().Minutes()*float64(m.conditions.Runs), m.file)
 }
 
@@ -242,7 +242,7 @@ func (m *measurement) note(t scenario.Trial, side, name string, res scenario.Res
 		case res.Err == nil && run.Time == 0:
 			run.Failure, run.AtLeast = "not by itself", t.Waited(x)
 		}
-		if x == t.Measures[0] && res.Err == nil {
+		if (x == scenario.Gap || x == scenario.Served) && res.Err == nil {
 			run.Marks = res.Marks()
 		}
 		row := t.Row(x)

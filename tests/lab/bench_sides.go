@@ -89,7 +89,7 @@ func (s side) variables(set map[string]string) map[string]string {
 const (
 	upTimeReference = 27 * time.Second
 	upTimeOurs      = 10 * time.Second
-	floorTime       = 10 * time.Second
+	floorTime       = 7 * time.Second
 )
 
 // duration is about what one round takes.

@@ -91,7 +91,7 @@ func Trials() []Trial {
 	}
 	killed := tunable(trial("postmaster-killed", "SIGKILL to the primary's postmaster", 25, 8, postmasterKilled))
 	killed.Floor, killed.Target = true, time.Second
-	postmasterHung := trial("postmaster-hung", "SIGSTOP to the primary's postmaster alone, as clients see it that open a session for each row", 100, 30,
+	postmasterHung := trial("postmaster-hung", "SIGSTOP to the primary's postmaster alone, as clients see it that open a session for each row", 100, 21,
 		primaryHung("postmaster", fault.Postmaster))
 	postmasterHung.NewSessions, postmasterHung.Target = true, 10*time.Second
 	within := func(limit time.Duration, t Trial) Trial {
@@ -100,28 +100,28 @@ func Trials() []Trial {
 	}
 	return []Trial{
 		killed,
-		within(time.Second, tunable(measuring(trial("switchover", "the primary is moved to the other node", 40, 10, plannedSwitchover), Gap, Redundant))),
-		within(2*time.Second, tunable(trial("standby-killed", "SIGKILL to the standby's postmaster; its node lives", 20, 10, standbyLost(func(ctx context.Context, r *Run, s string) error {
+		within(time.Second, tunable(measuring(trial("switchover", "the primary is moved to the other node", 38, 7, plannedSwitchover), Gap, Redundant))),
+		within(2*time.Second, tunable(trial("standby-killed", "SIGKILL to the standby's postmaster; its node lives", 20, 7, standbyLost(func(ctx context.Context, r *Run, s string) error {
 			return r.Kill(ctx, s, "postmaster", fault.Postmaster)
 		})))),
-		trial("cut-replication", "the standby is cut off from the replication LAN", 45, 30, standbyLost(func(ctx context.Context, r *Run, s string) error {
+		trial("cut-replication", "the standby is cut off from the replication LAN", 40, 27, standbyLost(func(ctx context.Context, r *Run, s string) error {
 			return r.Must(fault.CutOff(ctx, r.Site, s, network.Replication))
 		})),
-		within(2*time.Second, tunable(measuring(trial("standby-back", "a standby that was put away comes back, until it may be promoted", 25, 15, standbyBack), Redundant))),
-		within(4*time.Second, tunable(trial("primary-power-loss", "the primary's node loses its power", 40, 25, primaryPowerLoss))),
-		trial("standby-power-loss", "the standby's node loses its power", 30, 20, standbyPowerLoss),
-		trial("cut-interconnect", "cut i: the nodes lose sight of each other on the interconnect", 30, 20, func(ctx context.Context, r *Run) error {
+		within(2*time.Second, tunable(measuring(trial("standby-back", "a standby that was put away comes back, until it may be promoted", 20, 10, standbyBack), Redundant))),
+		within(4*time.Second, tunable(trial("primary-power-loss", "the primary's node loses its power", 29, 17, primaryPowerLoss))),
+		trial("standby-power-loss", "the standby's node loses its power", 25, 15, standbyPowerLoss),
+		trial("cut-interconnect", "cut i: the nodes lose sight of each other on the interconnect", 25, 16, func(ctx context.Context, r *Run) error {
 			return r.primarySurvives(ctx, false, network.Interconnect)
 		}),
-		trial("cut-interconnect-replication", "cut ii: and replication is cut too", 30, 20, func(ctx context.Context, r *Run) error {
+		trial("cut-interconnect-replication", "cut ii: and replication is cut too", 25, 16, func(ctx context.Context, r *Run) error {
 			return r.primarySurvives(ctx, false, network.Interconnect, network.Replication)
 		}),
-		within(5*time.Second, trial("cut-all", "cut iv: the primary is cut off from everything, the BMCs too", 40, 25, func(ctx context.Context, r *Run) error {
+		within(5*time.Second, trial("cut-all", "cut iv: the primary is cut off from everything, the BMCs too", 35, 24, func(ctx context.Context, r *Run) error {
 			return r.standbyWins(ctx, network.LANs()...)
 		})),
-		measuring(trial("cold-start", "both nodes are stopped, standby first, and started at once", 40, 20, bothStarted), Served, Redundant),
+		measuring(trial("cold-start", "both nodes are stopped, standby first, and started at once", 45, 21, bothStarted), Served, Redundant),
 		postmasterHung,
-		within(10*time.Second, trial("server-hung", "SIGSTOP to the primary's postmaster and all its processes", 130, 45, primaryHung("PostgreSQL", fault.Postgres))),
+		within(10*time.Second, trial("server-hung", "SIGSTOP to the primary's postmaster and all its processes", 125, 30, primaryHung("PostgreSQL", fault.Postgres))),
 	}
 }
 
