@@ -8,6 +8,7 @@ import (
 
 	"pgrex/tests/lab/cluster"
 	"pgrex/tests/lab/fault"
+	"pgrex/tests/lab/host"
 )
 
 const operationsPage = "operations.md"
@@ -120,7 +121,28 @@ func (g *reader) maintains(ctx context.Context) error {
 	return g.follow(ctx, operationsPage, "maintenance-end")
 }
 
+// settled waits until n2 is again what it was before n1's server was restarted. For
+// a moment after maintenance mode the attributes still say what was before.
+func (g *reader) settled(ctx context.Context) error {
+	wait, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	err := host.Poll(wait, "n2 to stream synchronously", 100*time.Millisecond, func() (bool, error) {
+		out, err := g.SQL(wait, "n1", "select count(*) from pg_stat_replication where application_name = 'n2' and sync_state = 'sync'")
+		return out == "1", err
+	})
+	if err != nil {
+		return err
+	}
+	if err := g.WaitSync(ctx, "n2", 30*time.Second); err != nil {
+		return err
+	}
+	return g.Stays(ctx, "n2 entitled", 3*time.Second, func(v cluster.View) bool { return v.Status("n2") == "HS:sync" })
+}
+
 func (g *reader) upgrades(ctx context.Context) error {
+	if err := g.settled(ctx); err != nil {
+		return err
+	}
 	was, err := g.picture(ctx)
 	if err != nil {
 		return err
