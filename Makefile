@@ -42,7 +42,7 @@ agents:
 	$(foreach a,$(AGENTS),$(BUILD) -o bin/$(a) ./agents/$(a) && )true
 	$(foreach f,$(FENCES),$(BUILD) -o bin/fence_$(f) ./fence/$(f) && )true
 
-test: deps build unit contract lab ## everything that every change must pass; needs root; at most 45 minutes on 2 cores
+test: deps build unit contract chaos-short lab ## everything that every change must pass; needs root; at most 45 minutes on 2 cores
 
 test-full: deps build unit contract ## the same with every scenario of the lab, however long
 	PGREX_RELEASES=bookworm $(TEST) -count=1 -timeout 15m -run TestInstall ./tests/packages
@@ -84,7 +84,6 @@ chaos: deps build ## faults chosen by a seed on a real cluster, with checks (roo
 # The rounds of these seeds are always the same, see bin/lab chaos --print.
 chaos-short: build
 	bin/lab chaos --seed 17 --rounds 3 --duration 10m
-	bin/lab chaos --seed 14 --rounds 2 --duration 10m --nodes 3 --disk=loop
 
 demo: deps build ## watch a failover: a pair comes up, its primary is killed, the timeline is shown; PROFILE=azure: in the lab's Azure (root)
 	bin/lab demo $(if $(PROFILE),--profile=$(PROFILE))

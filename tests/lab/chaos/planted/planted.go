@@ -148,7 +148,7 @@ const tags = "urfave_cli_no_docs,urfave_cli_no_suggest"
 // Build builds all agents of a source tree with the bug into dir. The tree itself is
 // left alone.
 func (b Bug) Build(ctx context.Context, tree, dir string) error {
-	for bin, pkg := range map[string]string{"pgsql": "agents/pgsql", "cloudip": "agents/cloudip", "fence_ipmi": "fence/ipmi"} {
+	for bin, pkg := range map[string]string{"pgsql": "agents/pgsql", "cloudip": "agents/cloudip", "fence_ipmi": "fence/ipmi", "fence_azure": "fence/azure"} {
 		if err := b.compile(ctx, tree, dir, pkg, "-o", filepath.Join(dir, bin)); err != nil {
 			return err
 		}
