@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"pgrex/lib/pg"
 	"pgrex/lib/pg/pgtest"
@@ -314,28 +313,24 @@ func TestKeepMakesRoom(t *testing.T) {
 	t.Parallel()
 	a, p := beside(t)
 	root := p.data + ".kept"
-	add := func(name, answer string, age time.Duration) {
+	add := func(name, answer string) {
 		mkdir(t, filepath.Join(root, name))
 		put(t, filepath.Join(root, name, reportName), "x\n"+answer+"\ny\n")
-		when := time.Now().Add(-age)
-		if err := os.Chtimes(filepath.Join(root, name), when, when); err != nil {
-			t.Fatal(err)
-		}
 	}
-	add("first", acknowledgedMaybe, 3*time.Hour)
+	add("1-1", acknowledgedMaybe)
 	mkdir(t, root+"/a.partial")
 	mkdir(t, root+"/somebody's")
 	if err := a.makeRoom(root, nil); err != nil || exists(root+"/a.partial") || !exists(root+"/somebody's") {
 		t.Fatal(err)
 	}
-	add("second", acknowledgedNone, 2*time.Hour)
-	add("third", acknowledgedNone, time.Hour)
-	if err := a.makeRoom(root, nil); err != nil || exists(root+"/second") || exists(root+"/third") || !exists(root+"/first") {
+	add("1-2", acknowledgedNone)
+	add("1-3", acknowledgedNone)
+	if err := a.makeRoom(root, nil); err != nil || exists(root+"/1-2") || exists(root+"/1-3") || !exists(root+"/1-1") {
 		t.Errorf("%v: two may be there before the next one comes, and only what nobody was told of goes", err)
 	}
-	add("fourth", acknowledgedMaybe, 0)
+	add("1-4", acknowledgedMaybe)
 	err := a.makeRoom(root, nil)
-	if err == nil || !exists(root+"/first") || !exists(root+"/fourth") {
+	if err == nil || !exists(root+"/1-1") || !exists(root+"/1-4") {
 		t.Fatalf("%v", err)
 	}
 	says(t, err.Error(), "rejoin_keep=2", "clients may have been told of", root)

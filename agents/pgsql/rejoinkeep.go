@@ -2,13 +2,10 @@ package main
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"pgrex/lib/pg"
@@ -45,7 +42,8 @@ func (a *agent) keep(ctx context.Context, m *mark) error {
 		return err
 	}
 	root := a.conf.keepDir()
-	name := fmt.Sprintf("%08X-%X-%08X", uint32(m.end.Timeline), uint32(m.end.LSN>>32), uint32(m.end.LSN))
+	// Fixed widths: the order of the names is that of history.
+	name := fmt.Sprintf("%08X-%08X-%08X", uint32(m.end.Timeline), uint32(m.end.LSN>>32), uint32(m.end.LSN))
 	dir := filepath.Join(root, name)
 	if err := a.makeDirectory(root, 0o700); err != nil {
 		return err
@@ -68,11 +66,11 @@ func (a *agent) keep(ctx context.Context, m *mark) error {
 			return err
 		}
 	}
-	var report bytes.Buffer
-	if m.summary, err = a.report(ctx, &report, *m, part, files); err != nil {
+	report, err := a.report(ctx, m, part, files)
+	if err != nil {
 		return err
 	}
-	if err := pg.WriteFile(filepath.Join(part, reportName), report.Bytes(), opts); err != nil {
+	if err := pg.WriteFile(filepath.Join(part, reportName), report, opts); err != nil {
 		return err
 	}
 	if err := a.renameDurably(part, dir); err != nil {
@@ -90,15 +88,10 @@ func (a *agent) makeRoom(root string, files []pg.WALFile) error {
 	if err != nil {
 		return err
 	}
-	type kept struct {
-		dir  string
-		time int64
-	}
-	var all, removable []kept
+	var all, removable []string
 	for _, e := range entries {
 		dir := filepath.Join(root, e.Name())
-		info, err := e.Info()
-		if err != nil || !e.IsDir() {
+		if !e.IsDir() {
 			continue
 		}
 		if strings.HasSuffix(e.Name(), ".partial") {
@@ -111,20 +104,18 @@ func (a *agent) makeRoom(root string, files []pg.WALFile) error {
 		if err != nil {
 			continue // not one of ours
 		}
-		k := kept{dir, info.ModTime().UnixNano()}
-		all = append(all, k)
+		all = append(all, dir)
 		if bytes.Contains(b, []byte("\n"+acknowledgedNone+"\n")) {
-			removable = append(removable, k)
+			removable = append(removable, dir)
 		}
 	}
-	slices.SortFunc(removable, func(a, b kept) int { return cmp.Compare(a.time, b.time) })
 	for n := len(all); n >= a.conf.rejoinKeep; n-- {
 		if len(removable) == 0 {
 			return fmt.Errorf("%s holds %d pieces of diverged WAL (rejoin_keep=%d), all with commits that clients may have been told of: look at their %s, and remove what is of no use any more",
 				root, len(all), a.conf.rejoinKeep, reportName)
 		}
-		a.log.Info("removing the oldest diverged WAL: nobody was told of what it holds", "directory", removable[0].dir)
-		if err := os.RemoveAll(removable[0].dir); err != nil {
+		a.log.Info("removing the oldest diverged WAL: nobody was told of what it holds", "directory", removable[0])
+		if err := os.RemoveAll(removable[0]); err != nil {
 			return err
 		}
 		removable = removable[1:]
@@ -143,13 +134,14 @@ func (a *agent) makeRoom(root string, files []pg.WALFile) error {
 	return nil
 }
 
-// report writes what diverged WAL in dir holds, for people, and returns the line
-// that sums it up.
-func (a *agent) report(ctx context.Context, w io.Writer, m mark, dir string, files []pg.WALFile) (summary string, err error) {
-	spans, err := a.spans(m)
+// report says what diverged WAL in dir holds, for people. m gets the line that sums
+// it up.
+func (a *agent) report(ctx context.Context, m *mark, dir string, files []pg.WALFile) ([]byte, error) {
+	spans, err := a.spans(*m)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
+	var w bytes.Buffer
 	var list bytes.Buffer
 	var commits, others int
 	var first, last string
@@ -169,7 +161,7 @@ func (a *agent) report(ctx context.Context, w io.Writer, m mark, dir string, fil
 			return nil
 		})
 		if err != nil {
-			return "", fmt.Errorf("read what the diverged WAL holds: %w", err)
+			return nil, fmt.Errorf("read what the diverged WAL holds: %w", err)
 		}
 	}
 	maybe, why, _ := strings.Cut(m.acknowledged, ": ")
@@ -177,24 +169,24 @@ func (a *agent) report(ctx context.Context, w io.Writer, m mark, dir string, fil
 	if maybe == "no" || commits == 0 {
 		answer = acknowledgedNone
 	}
-	summary = fmt.Sprintf("%d commits from %s to %s on timeline %d, %s", commits, m.fork.LSN, m.end.LSN, m.end.Timeline, strings.ToLower(answer[:1])+answer[1:])
-	fmt.Fprintf(w, "Diverged WAL of %s, kept before its data directory was replaced by that of %s.\n\n", a.conf.self, m.node)
-	fmt.Fprintf(w, "Data directory:  %s\nFork:            timeline %d at %s (the new primary does not have what follows)\nEnd:             timeline %d at %s\n",
+	m.summary = fmt.Sprintf("%d commits from %s to %s on timeline %d, %s", commits, m.fork.LSN, m.end.LSN, m.end.Timeline, strings.ToLower(answer[:1])+answer[1:])
+	fmt.Fprintf(&w, "Diverged WAL of %s, kept before its data directory was replaced by that of %s.\n\n", a.conf.self, m.node)
+	fmt.Fprintf(&w, "Data directory:  %s\nFork:            timeline %d at %s (the new primary does not have what follows)\nEnd:             timeline %d at %s\n",
 		a.conf.data, m.fork.Timeline, m.fork.LSN, m.end.Timeline, m.end.LSN)
-	fmt.Fprintf(w, "Commits:         %d", commits)
+	fmt.Fprintf(&w, "Commits:         %d", commits)
 	if commits > 0 {
-		fmt.Fprintf(w, ", from %s to %s", first, last)
+		fmt.Fprintf(&w, ", from %s to %s", first, last)
 	}
-	fmt.Fprintf(w, "\nOther ends:      %d (aborted or prepared)\n\n%s\n", others, answer)
-	fmt.Fprintf(w, "Because: %s.\n\n", why)
-	fmt.Fprintf(w, "The files of WAL are in this directory (%d). To look into them:\n    pg_waldump --path=%s --timeline=%d --start=%s --end=%s\n\n",
+	fmt.Fprintf(&w, "\nOther ends:      %d (aborted or prepared)\n\n%s\n", others, answer)
+	fmt.Fprintf(&w, "Because: %s.\n\n", why)
+	fmt.Fprintf(&w, "The files of WAL are in this directory (%d). To look into them:\n    pg_waldump --path=%s --timeline=%d --start=%s --end=%s\n\n",
 		len(files), filepath.Join(a.conf.keepDir(), strings.TrimSuffix(filepath.Base(dir), ".partial")), m.end.Timeline, m.fork.LSN, m.end.LSN)
-	fmt.Fprintf(w, "Transactions that ended beyond the fork")
+	fmt.Fprintf(&w, "Transactions that ended beyond the fork")
 	if commits+others > reportLimit {
-		fmt.Fprintf(w, ", the first %d of %d", reportLimit, commits+others)
+		fmt.Fprintf(&w, ", the first %d of %d", reportLimit, commits+others)
 	}
-	fmt.Fprintf(w, " (kind, number, place, time):\n%s", list.String())
-	return summary, nil
+	fmt.Fprintf(&w, " (kind, number, place, time):\n%s", list.String())
+	return w.Bytes(), nil
 }
 
 // spans are the pieces of timelines from the fork to the end.
