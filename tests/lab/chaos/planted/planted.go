@@ -86,7 +86,7 @@ func Bugs() []Bug {
 				"	if node != \"\" {\n		return nil\n	}\n	how, err := a.server.ConfirmCommitsWait(ctx)\n"}},
 			// The checkpointer is stopped while the standby is away: that the names are
 			// set again does not reach the commits.
-			Rounds: []string{"kill-postgres@standby; stop-checkpointer@primary/30s+4s; cleanup@primary+5s; stop-walreceiver@standby+11s; kill-walreceiver@standby+12.4s; power-off@primary/5s+12.5s"},
+			Rounds: []string{"kill-postgres@standby; stop-checkpointer@primary/30s+4s; cleanup@primary+5s; stop-walreceiver@standby/20s+11s; kill-walreceiver@standby+12.4s; power-off@primary/5s+12.5s"},
 			Signs:  []string{"data is wrong"},
 		},
 		{
