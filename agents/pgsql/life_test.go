@@ -1,6 +1,7 @@
 package main
 
 import (
+	"maps"
 	"os"
 	"strconv"
 	"strings"
@@ -8,7 +9,6 @@ import (
 	"testing"
 
 	"pgrex/lib/ocf"
-
 	"pgrex/lib/pg/pgtest"
 )
 
@@ -231,22 +231,28 @@ func TestLifeOfTwoNodes(t *testing.T) {
 	})
 }
 
-// Three nodes: one standby is synchronous. When it dies the other gets the right, and one that
-// returns does not take it back.
-func TestLifeOfThreeNodes(t *testing.T) {
-	t.Parallel()
-	f := newFakeCluster("n1", "n1", "n2", "n3")
-	n1 := newSite(t, f, "n1", nil)
-	n2 := newSite(t, f, "n2", n1)
-	n3 := newSite(t, f, "n3", n1)
+// threeNodes is a primary and two standbys, started with the parameters given.
+func threeNodes(t *testing.T, params map[string]string) (f *fakeCluster, n1, n2, n3 *site) {
+	f = newFakeCluster("n1", "n1", "n2", "n3")
+	n1 = newSite(t, f, "n1", nil)
+	n2, n3 = newSite(t, f, "n2", n1), newSite(t, f, "n3", n1)
 	n2.follow(n1)
 	n3.follow(n1)
 	for _, s := range []*site{n1, n2, n3} {
 		s.env["OCF_RESKEY_node_list"] = "n1 n2 n3"
+		maps.Copy(s.env, params)
 		s.done("start")
 	}
 	n1.must(ocf.OK, "monitor", interval, "9000")
 	n1.done("promote")
+	return f, n1, n2, n3
+}
+
+// Three nodes: one standby is synchronous. When it dies the other gets the right, and one that
+// returns does not take it back.
+func TestLifeOfThreeNodes(t *testing.T) {
+	t.Parallel()
+	f, n1, n2, n3 := threeNodes(t, nil)
 	streaming := func(n int) func() bool {
 		return func() bool {
 			return n1.senders() == strconv.Itoa(n)

@@ -11,18 +11,7 @@ import (
 // primary is gone they compare, and the newer is promoted.
 func TestQuorum(t *testing.T) {
 	t.Parallel()
-	f := newFakeCluster("n1", "n1", "n2", "n3")
-	n1 := newSite(t, f, "n1", nil)
-	n2 := newSite(t, f, "n2", n1)
-	n3 := newSite(t, f, "n3", n1)
-	n2.follow(n1)
-	n3.follow(n1)
-	for _, s := range []*site{n1, n2, n3} {
-		s.env["OCF_RESKEY_node_list"], s.env["OCF_RESKEY_sync_quorum"] = "n1 n2 n3", "true"
-		s.done("start")
-	}
-	n1.must(ocf.OK, "monitor", interval, "9000")
-	n1.done("promote")
+	f, n1, n2, n3 := threeNodes(t, map[string]string{"OCF_RESKEY_sync_quorum": "true"})
 	state := func(s *site) string { return s.attribute("pgsql-status") + " " + s.attribute("master-pgsql") }
 	n1.eventually("both stream", func() bool { return n1.senders() == strconv.Itoa(2) })
 	n1.eventually("both vote", func() bool {

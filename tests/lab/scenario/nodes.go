@@ -99,29 +99,35 @@ func threeSyncThenPrimary(ctx context.Context, r *Run) error {
 	return r.failover(ctx, other, tl, time.Minute)
 }
 
+// several sets a parameter of a cluster of three by which commits wait for both
+// standbys, or for either, and waits until it is so.
+func (r *Run) several(ctx context.Context, setting, status string) (primary, first, second, timeline string, err error) {
+	primary, first, others, err := r.crowd(ctx)
+	if err != nil {
+		return "", "", "", "", err
+	}
+	second = others[0]
+	if timeline, err = r.timeline(ctx, primary); err != nil {
+		return "", "", "", "", err
+	}
+	if err := r.Pcs(ctx, primary, "resource", "update", cluster.ResourcePgsql, setting); err != nil {
+		return "", "", "", "", err
+	}
+	err = r.Wait(ctx, setting+" to be in force", time.Minute, func(v cluster.View) bool {
+		return len(v.Sync()) == 2 && v.Status(first) == status && v.Status(second) == status
+	})
+	return primary, first, second, timeline, err
+}
+
 // twoSyncOneServes takes two of the three that hold every commit at once: one by
 // its power, and the primary by its server, so that the two nodes that are left
 // have the cluster's quorum.
 func twoSyncOneServes(ctx context.Context, r *Run) error {
-	p, sync, others, err := r.crowd(ctx)
+	p, lost, other, tl, err := r.several(ctx, "sync_standbys=2", "HS:sync")
 	if err != nil {
 		return err
 	}
-	other := others[0]
-	tl, err := r.timeline(ctx, p)
-	if err != nil {
-		return err
-	}
-	if err := r.Pcs(ctx, p, "resource", "update", cluster.ResourcePgsql, "sync_standbys=2"); err != nil {
-		return err
-	}
-	err = r.Wait(ctx, "two synchronous standbys", time.Minute, func(v cluster.View) bool {
-		return len(v.Sync()) == 2 && v.Score(sync) == "100" && v.Score(other) == "100"
-	})
-	if err != nil {
-		return err
-	}
-	if err := r.Must(fault.PowerOff(ctx, r.Site, sync)); err != nil {
+	if err := r.Must(fault.PowerOff(ctx, r.Site, lost)); err != nil {
 		return err
 	}
 	if err := r.Kill(ctx, p, "postmaster", fault.Postmaster); err != nil {
@@ -133,21 +139,7 @@ func twoSyncOneServes(ctx context.Context, r *Run) error {
 // quorumOneHangs leaves one standby behind, so that the vote has something to
 // decide: neither of the two may be promoted without the other's word.
 func quorumOneHangs(ctx context.Context, r *Run) error {
-	p, ahead, others, err := r.crowd(ctx)
-	if err != nil {
-		return err
-	}
-	behind := others[0]
-	tl, err := r.timeline(ctx, p)
-	if err != nil {
-		return err
-	}
-	if err := r.Pcs(ctx, p, "resource", "update", cluster.ResourcePgsql, "sync_quorum=true"); err != nil {
-		return err
-	}
-	err = r.Wait(ctx, "two standbys that vote", time.Minute, func(v cluster.View) bool {
-		return v.Status(ahead) == "HS:quorum" && v.Status(behind) == "HS:quorum"
-	})
+	p, ahead, behind, tl, err := r.several(ctx, "sync_quorum=true", "HS:quorum")
 	if err != nil {
 		return err
 	}
