@@ -36,13 +36,12 @@ func roles(resources []historyXML) map[string]Role {
 	return m
 }
 
-// probed are the resources of which more is known than that a probe is under way:
-// whatever else was begun, was begun because the cluster knows what is there.
+// probed are the resources with an operation that has ended.
 func probed(resources []historyXML) map[string]bool {
 	m := make(map[string]bool, len(resources))
 	for _, r := range resources {
 		id, _, _ := strings.Cut(r.ID, ":")
-		m[id] = m[id] || slices.ContainsFunc(r.Ops, func(op opXML) bool { return op.Status != opPending || op.Operation != "monitor" })
+		m[id] = m[id] || slices.ContainsFunc(r.Ops, func(op opXML) bool { return op.Status != opPending })
 	}
 	return m
 }
