@@ -263,7 +263,7 @@ func TestPromotionAwaitsProbe(t *testing.T) {
 			}
 			reason := s.must(tt.code, "promote", "OCF_RESKEY_CRM_meta_timeout", "9000")
 			says(t, reason, tt.says)
-			if took := time.Since(began); took < 300*time.Millisecond || tt.finds == "" && took < memoryPatience {
+			if took := time.Since(began); took < 300*time.Millisecond || tt.finds == "" && took < probePatience {
 				t.Errorf("promoted after %v", took)
 			}
 		})

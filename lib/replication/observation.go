@@ -80,7 +80,8 @@ func (r Row) Streaming() bool { return r.State == "streaming" }
 type Peer struct {
 	Presence Presence
 	// Unseen: the cluster does not know yet what runs there, since the node's
-	// history is gone and its probe has not been answered.
+	// history is gone and its probe has not been answered. It is not said for ever:
+	// Pacemaker may send the probe after this action only.
 	Unseen bool
 	// Position is what the node published; nil when it published nothing.
 	Position *Published
@@ -174,10 +175,6 @@ type Observation struct {
 	// Claimed is the epoch of the record that this promotion itself wrote last, 0
 	// before. It keeps the right that was proven when the promotion began.
 	Claimed uint64
-	// Settling: this promotion began a moment ago, and what the cluster shows may be
-	// on its way still: a demotion just done, a probe just sent. Later it will not
-	// come any more, since Pacemaker does nothing else before this action has ended.
-	Settling bool
 	// AcceptName is the name of the node attribute by which an operator accepts
 	// loss; reasons quote it.
 	AcceptName string

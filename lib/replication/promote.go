@@ -13,13 +13,10 @@ import (
 // before the server leaves recovery.
 func Promote(o Observation) Decision {
 	if p := o.Promoted; p != "" && p != o.Self && o.Peers[p].Presence == Online {
-		d := no("not promoted: %s is the primary; demote it first, or move the role with 'pcs resource move'", p)
-		if o.Settling {
-			d.Verdict = Wait // our copy may only be late by a demotion just done
-		}
-		return d
+		// Waiting, because our copy may only be late by a demotion just done.
+		return wait(fmt.Sprintf("not promoted: %s is the primary; demote it first, or move the role with 'pcs resource move'", p))
 	}
-	if unseen := o.unseen(); o.Settling && len(unseen) > 0 {
+	if unseen := o.unseen(); len(unseen) > 0 {
 		return wait(fmt.Sprintf("not promoted: it is not known whether %s runs a primary; the cluster has to probe it first", list(unseen)))
 	}
 	if o.Claimed == 0 || o.Claimed != o.Record.Epoch || o.Record.Primary != o.Self {

@@ -160,8 +160,6 @@ func (s *story) do(word string, args []string) (bool, error) {
 		}
 	case "no-external":
 		o.External, o.ExternalRows = false, nil
-	case "settling":
-		o.Settling = true
 	case "unprotected":
 		s.o.Unprotected, s.o.SyncNames = strings.Join(args, " "), nil
 		s.o.SyncCount = 0

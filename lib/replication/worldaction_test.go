@@ -45,11 +45,10 @@ func (w *world) look(n *node) r.Observation {
 		Self: n.name, Nodes: w.names(), Mode: w.mode, Record: r.Newest(n.file, n.mem.newest()),
 		Peers: map[string]r.Peer{}, Score: own.score, Accept: own.accept, Accepted: own.accepted, AcceptName: "pgsql-accept-loss", Own: n.mem.records[n.name],
 		Rejoin: w.rejoin, External: w.external, SyncStandbys: w.syncStandbys, Quorum: w.quorum, Voter: own.voter, Promoted: w.promotedIn(n),
-		Settling: n.action != nil && n.action.waited < waitLimit,
 	}
 	for _, peer := range w.nodes {
 		if peer != n {
-			o.Peers[peer.name] = r.Peer{Presence: n.mem.view[peer.name], Position: n.mem.attrs[peer.name].position, Score: n.mem.attrs[peer.name].score, Voter: n.mem.attrs[peer.name].voter, Unseen: !peer.probed}
+			o.Peers[peer.name] = r.Peer{Presence: n.mem.view[peer.name], Position: n.mem.attrs[peer.name].position, Score: n.mem.attrs[peer.name].score, Voter: n.mem.attrs[peer.name].voter, Unseen: !peer.probed && n.action != nil && n.action.waited < waitLimit}
 		}
 	}
 	w.lookAtServer(n, &o)
