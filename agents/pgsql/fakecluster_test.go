@@ -92,6 +92,8 @@ func (f *fakeCluster) set(node, name, value string, forever bool) {
 
 // happened adds an operation to a node's history in all copies.
 func (f *fakeCluster) happened(node string, operations ...string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	for _, cib := range f.copies {
 		cib.nodes[node].history = append(cib.nodes[node].history, operations...)
 	}

@@ -255,11 +255,7 @@ func TestPromotionAwaitsProbe(t *testing.T) {
 			f.here().nodes["n2"].unprobed = true
 			began := time.Now()
 			if tt.finds != "" {
-				time.AfterFunc(300*time.Millisecond, func() {
-					f.mu.Lock()
-					defer f.mu.Unlock()
-					f.happened("n2", tt.finds)
-				})
+				time.AfterFunc(300*time.Millisecond, func() { f.happened("n2", tt.finds) })
 			}
 			reason := s.must(tt.code, "promote", "OCF_RESKEY_CRM_meta_timeout", "9000")
 			says(t, reason, tt.says)
