@@ -58,8 +58,6 @@ type fakeNode struct {
 	history []string
 	// unseen nodes have no node_state.
 	unseen bool
-	// unprobed nodes have no history at all.
-	unprobed bool
 }
 
 func newFakeCluster(self string, nodes ...string) *fakeCluster {
@@ -92,8 +90,6 @@ func (f *fakeCluster) set(node, name, value string, forever bool) {
 
 // happened adds an operation to a node's history in all copies.
 func (f *fakeCluster) happened(node string, operations ...string) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
 	for _, cib := range f.copies {
 		cib.nodes[node].history = append(cib.nodes[node].history, operations...)
 	}
@@ -368,12 +364,9 @@ func (c *fakeCIB) xml() string {
 		fmt.Fprintf(&b, `<transient_attributes id="%d"><instance_attributes id="status-%d">`, i+1, i+1)
 		pairs(n.transient)
 		fmt.Fprintf(&b, `</instance_attributes></transient_attributes><lrm id="%d"><lrm_resources><lrm_resource id="pgsql" type="pgsql" class="ocf" provider="pgrex">`, i+1)
-		if !n.unprobed {
-			b.WriteString(`<lrm_rsc_op id="pgsql_probe" operation="monitor" call-id="1" rc-code="7" op-status="0"/>`)
-		}
 		for call, op := range n.history {
 			operation, rc, _ := strings.Cut(op, " ")
-			fmt.Fprintf(&b, `<lrm_rsc_op id="pgsql_%d" operation="%s" call-id="%d" rc-code="%s" op-status="0"/>`, call, operation, call+2, rc)
+			fmt.Fprintf(&b, `<lrm_rsc_op id="pgsql_%d" operation="%s" call-id="%d" rc-code="%s" op-status="0"/>`, call, operation, call+1, rc)
 		}
 		b.WriteString(`</lrm_resource></lrm_resources></lrm></node_state>`)
 	}

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"pgrex/lib/ocf"
 	"pgrex/lib/pg/pgtest"
@@ -230,40 +229,6 @@ func TestLifeOfTwoNodes(t *testing.T) {
 		}
 		return code == ocf.ErrGeneric
 	})
-}
-
-// A node whose controller was started anew has no history: a promotion that begins beside its probe
-// waits for what that finds, for a while.
-func TestPromotionAwaitsProbe(t *testing.T) {
-	t.Parallel()
-	for _, tt := range []struct {
-		name, finds string
-		code        ocf.Code
-		says        string
-	}{
-		{"a primary", "monitor 8", ocf.ErrGeneric, "n2 is the primary"},
-		{"nothing", "monitor 7", ocf.OK, ""},
-		{"no probe comes", "", ocf.OK, ""},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			f := newFakeCluster("n1", "n1", "n2")
-			s := newSite(t, f, "n1", nil)
-			s.done("start")
-			f.set("n1", "pgsql-accept-loss", "0", false)
-			s.must(ocf.OK, "monitor", interval, "9000")
-			f.here().nodes["n2"].unprobed = true
-			began := time.Now()
-			if tt.finds != "" {
-				time.AfterFunc(300*time.Millisecond, func() { f.happened("n2", tt.finds) })
-			}
-			reason := s.must(tt.code, "promote", "OCF_RESKEY_CRM_meta_timeout", "9000")
-			says(t, reason, tt.says)
-			if took := time.Since(began); took < 300*time.Millisecond || tt.finds == "" && took < probePatience {
-				t.Errorf("promoted after %v", took)
-			}
-		})
-	}
 }
 
 // threeNodes is a primary and two standbys, started with the parameters given.

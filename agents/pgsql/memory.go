@@ -262,7 +262,7 @@ func (a *agent) observation() replication.Observation {
 		if n == a.conf.self {
 			continue
 		}
-		p := replication.Peer{Presence: a.presence(n), Score: a.score(n), Voter: a.voter(n), Unseen: !a.node(n).Probed[a.conf.resource]}
+		p := replication.Peer{Presence: a.presence(n), Score: a.score(n), Voter: a.voter(n)}
 		p.Copy, p.CopyKnown = a.memory.copies[n]
 		if v := a.node(n).Transient[a.conf.attr(attrPosition)]; v != "" {
 			pos, err := replication.ParsePublished(v)

@@ -42,7 +42,7 @@ func (a *agent) promote(ctx context.Context) error {
 		return a.promoteAlone(ctx, conn, st)
 	}
 	a.cache.Drop()
-	r := &round{status: st, probes: time.Now().Add(probePatience)}
+	r := &round{status: st}
 	if !st.InRecovery {
 		return a.alreadyOpen(ctx, conn, r)
 	}
@@ -70,11 +70,6 @@ func (a *agent) promote(ctx context.Context) error {
 	}
 	return a.finishPromotion(ctx, conn, r)
 }
-
-// probePatience is how long a promotion waits for the probe of a node that has come
-// in, which may run a primary that the cluster does not know of. The probe is under
-// way together with the promotion, or comes after it and would be waited for in vain.
-const probePatience = 3 * time.Second
 
 // announce is what other resources' rules and the scheduler read of a new primary.
 // It is written while the server opens, which takes as long: the virtual address

@@ -41,8 +41,6 @@ type round struct {
 	opened      bool
 	// restart: the server is opened by a restart, on the timeline it has.
 	restart bool
-	// probes is until when a node is waited for that the cluster has not probed yet.
-	probes time.Time
 }
 
 // pursue asks a rule, carries out the steps, observes again and asks again,
@@ -143,10 +141,6 @@ func (a *agent) observe(r *round) replication.Observation {
 	o := a.observation()
 	o.Position = a.position(r.status)
 	o.SyncNames, o.SyncCount, o.Unprotected = r.names, r.count, r.unprotected
-	for n, p := range o.Peers {
-		p.Unseen = p.Unseen && time.Now().Before(r.probes)
-		o.Peers[n] = p
-	}
 	o.Proofs, o.Unproven, o.Claimed = r.proofs, r.unproven, r.claimed
 	for _, row := range r.status.Walsenders {
 		name := strings.ToLower(row.Name)

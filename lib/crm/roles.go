@@ -36,16 +36,6 @@ func roles(resources []historyXML) map[string]Role {
 	return m
 }
 
-// probed are the resources with an operation that has ended.
-func probed(resources []historyXML) map[string]bool {
-	m := make(map[string]bool, len(resources))
-	for _, r := range resources {
-		id, _, _ := strings.Cut(r.ID, ":")
-		m[id] = m[id] || slices.ContainsFunc(r.Ops, func(op opXML) bool { return op.Status != opPending })
-	}
-	return m
-}
-
 // role replays a resource's history in the order of the calls and takes the last
 // operation that succeeded: an operation that failed leaves the role as it was,
 // which is also what a reader must assume.

@@ -72,10 +72,6 @@ type Node struct {
 	// Roles are the resources with a history on the node, by resource id
 	// without instance number. Never nil.
 	Roles map[string]Role
-	// Probed are the resources of which any operation has ended on the node,
-	// however: the others may run there unseen. Its controller has no history
-	// after it was started anew, until the probes have been answered. Never nil.
-	Probed map[string]bool
 	// Promoted is whether any resource was last known as promoted there, or on
 	// its way into that role or out of it. It holds for a lost node too, whose
 	// history is kept while its attributes are not.

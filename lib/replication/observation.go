@@ -79,10 +79,6 @@ func (r Row) Streaming() bool { return r.State == "streaming" }
 // Peer is what is known of another node.
 type Peer struct {
 	Presence Presence
-	// Unseen: the cluster does not know yet what runs there, since the node's
-	// history is gone and its probe has not been answered. It is not said for ever:
-	// Pacemaker may send the probe after this action only.
-	Unseen bool
 	// Position is what the node published; nil when it published nothing.
 	Position *Published
 	// Copy is the newest record in that node's own copy of cluster memory. Known

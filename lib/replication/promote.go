@@ -16,9 +16,6 @@ func Promote(o Observation) Decision {
 		// Waiting, because our copy may only be late by a demotion just done.
 		return wait(fmt.Sprintf("not promoted: %s is the primary; demote it first, or move the role with 'pcs resource move'", p))
 	}
-	if unseen := o.unseen(); len(unseen) > 0 {
-		return wait(fmt.Sprintf("not promoted: it is not known whether %s runs a primary; the cluster has to probe it first", list(unseen)))
-	}
 	if o.Claimed == 0 || o.Claimed != o.Record.Epoch || o.Record.Primary != o.Self {
 		if d := o.right(); d.Verdict != Done {
 			return d
@@ -34,18 +31,6 @@ func Promote(o Observation) Decision {
 		return again(save(o.Record.next(promotionStep, o.Self, []string{o.Self}, nil, o.Position)))
 	}
 	return done(Step{Kind: Open})
-}
-
-// unseen are the members on which a primary may run that the cluster does not know
-// of: it is told to promote us before it has looked there.
-func (o Observation) unseen() []string {
-	var out []string
-	for _, n := range o.others() {
-		if p := o.Peers[n]; p.Presence == Online && p.Unseen {
-			out = append(out, n)
-		}
-	}
-	return out
 }
 
 // right decides whether this node may be promoted at all: by the right that the

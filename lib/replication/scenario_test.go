@@ -227,8 +227,6 @@ func (s *story) peer(name string, words []string) error {
 		switch {
 		case w == "online":
 			p.Presence = r.Online
-		case w == "unseen", w == "probed":
-			p.Unseen = w == "unseen"
 		case w == "lost":
 			p.Presence = r.Lost
 		case w == "down":

@@ -48,7 +48,7 @@ func (w *world) look(n *node) r.Observation {
 	}
 	for _, peer := range w.nodes {
 		if peer != n {
-			o.Peers[peer.name] = r.Peer{Presence: n.mem.view[peer.name], Position: n.mem.attrs[peer.name].position, Score: n.mem.attrs[peer.name].score, Voter: n.mem.attrs[peer.name].voter, Unseen: !peer.probed && n.action != nil && n.action.waited < waitLimit}
+			o.Peers[peer.name] = r.Peer{Presence: n.mem.view[peer.name], Position: n.mem.attrs[peer.name].position, Score: n.mem.attrs[peer.name].score, Voter: n.mem.attrs[peer.name].voter}
 		}
 	}
 	w.lookAtServer(n, &o)
