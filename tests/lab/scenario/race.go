@@ -3,6 +3,7 @@ package scenario
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -27,6 +28,8 @@ type Race struct {
 
 	// Log are the rounds that were played.
 	Log []Round
+
+	boots map[string]int // of each node, that the rounds so far explain
 }
 
 // Round is one cut.
@@ -144,6 +147,10 @@ func (x *Race) round(ctx context.Context, r *Run, n int) (Round, error) {
 	if err != nil {
 		return Round{}, err
 	}
+	// A node that was fenced again when it came back has booted once more.
+	if x.boots != nil && !maps.Equal(x.boots, was.boots) {
+		return Round{}, fmt.Errorf("after the cut before this one the nodes have booted %v times, want %v: one was fenced without need", was.boots, x.boots)
+	}
 	v, err := r.View(ctx)
 	if err != nil {
 		return Round{}, err
@@ -190,6 +197,10 @@ func (x *Race) round(ctx context.Context, r *Run, n int) (Round, error) {
 	}
 	if round.Died, err = died(); err != nil {
 		return round, err
+	}
+	x.boots = maps.Clone(was.boots)
+	for _, node := range round.Died {
+		x.boots[node]++
 	}
 	return round, x.asked(r, &round)
 }
