@@ -193,35 +193,27 @@ func TestRejoinGoesOnWithoutStart(t *testing.T) {
 func TestRejoinKilledAtEachStage(t *testing.T) {
 	t.Parallel()
 	n1, n2 := diverged(t)
-	n1.env["OCF_RESKEY_rejoin"] = "rewind"
-	for _, kill := range []killing{
-		{"pg_waldump", false}, {"pg_waldump", true}, {"postgres", false}, {"postgres", true},
-		{"pg_rewind --dry-run", false}, {"pg_rewind --dry-run", true},
+	for _, stage := range []struct {
+		rejoin, says string
+		kills        []killing
+	}{
+		{"rewind", "the rewind ended, but ", []killing{
+			{"pg_waldump", false}, {"pg_waldump", true}, {"postgres", false}, {"postgres", true},
+			{"pg_rewind --dry-run", false}, {"pg_rewind --dry-run", true},
+		}},
+		// From here on the data directory is of no use.
+		{"rewind", "rebuild it with pg_basebackup, or set rejoin=clone: a rewind that was interrupted", []killing{{"pg_rewind", false}, {"pg_rewind", true}}},
+		{"clone", "the clone ended, but ", []killing{{"pg_basebackup", false}, {"pg_basebackup", true}}},
 	} {
-		code, text, log := n1.beginAndKill(kill)
-		if code != ocf.ErrGeneric {
-			t.Fatalf("%v: %d %s\n%s", kill, code, text, log)
+		n1.env["OCF_RESKEY_rejoin"] = stage.rejoin
+		for _, kill := range stage.kills {
+			code, text, log := n1.beginAndKill(kill)
+			if code != ocf.ErrGeneric {
+				t.Fatalf("%v: %d %s\n%s", kill, code, text, log)
+			}
+			says(t, text, stage.says)
+			n1.must(ocf.OK, "stop")
 		}
-		says(t, text, "the rewind ended, but ")
-		n1.must(ocf.OK, "stop")
-	}
-	// From here on the data directory is of no use.
-	for _, kill := range []killing{{"pg_rewind", false}, {"pg_rewind", true}} {
-		code, text, _ := n1.beginAndKill(kill)
-		if code != ocf.ErrGeneric {
-			t.Fatalf("%v: %d %s", kill, code, text)
-		}
-		says(t, text, "rebuild it with pg_basebackup, or set rejoin=clone: a rewind that was interrupted")
-		n1.must(ocf.OK, "stop")
-	}
-	n1.env["OCF_RESKEY_rejoin"] = "clone"
-	for _, kill := range []killing{{"pg_basebackup", false}, {"pg_basebackup", true}} {
-		code, text, log := n1.beginAndKill(kill)
-		if code != ocf.ErrGeneric {
-			t.Fatalf("%v: %d %s\n%s", kill, code, text, log)
-		}
-		says(t, text, "the clone ended, but ")
-		n1.must(ocf.OK, "stop")
 	}
 	code, text, log := n1.begin()
 	if code != ocf.OK {

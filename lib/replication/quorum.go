@@ -57,18 +57,17 @@ func (o Observation) quorumStands() bool {
 	if len(voters) == 0 || o.Unprotected != "" || o.SyncCount != o.Record.Quorum || !sameNames(o.SyncNames, voters) {
 		return false
 	}
-	answering := 0
-	lost := false
-	for _, n := range voters {
-		if slices.Contains(o.streaming(), n) {
-			answering++
-		}
-		lost = lost || o.Peers[n].Presence == Lost && !o.down(n)
-	}
+	streaming := o.streaming()
+	answering := len(voters) - len(minus(voters, streaming...))
 	if answering < o.Record.Quorum {
 		return false
 	}
-	return lost || o.byQuorum() && o.Record.Quorum == o.waitFor() && sameNames(voters, o.streaming())
+	return slices.ContainsFunc(voters, o.lost) || o.byQuorum() && o.Record.Quorum == o.waitFor() && sameNames(voters, streaming)
+}
+
+// lost reports whether the node is gone and not proven down.
+func (o Observation) lost(node string) bool {
+	return o.Peers[node].Presence == Lost && !o.down(node)
 }
 
 // keepQuorum gives the voters that have none their tokens.
@@ -77,7 +76,7 @@ func (o Observation) keepQuorum() Decision {
 	var lost []string
 	for _, n := range o.Record.voters() {
 		switch r := o.row(n); {
-		case o.Peers[n].Presence == Lost && !o.down(n):
+		case o.lost(n):
 			lost = append(lost, n)
 		case r != nil && r.Streaming() && o.Peers[n].Voter != o.Record.Epoch:
 			steps = append(steps, Step{Kind: SetVoter, Node: n, Epoch: o.Record.Epoch})

@@ -240,12 +240,7 @@ func asyncStandbys(o Observation) Decision {
 	if len(o.SyncNames) > 0 {
 		return again(Step{Kind: SetSync})
 	}
-	entitled := []string{o.Self}
-	for _, n := range o.others() {
-		if r := o.row(n); r != nil && r.Streaming() {
-			entitled = append(entitled, n)
-		}
-	}
+	entitled := append([]string{o.Self}, o.streaming()...)
 	var steps []Step
 	if !slices.Equal(set(entitled), o.Record.Entitled) || len(o.Record.Leaving) > 0 {
 		steps = append(steps, save(o.Record.next(changeStep, o.Self, entitled, nil, o.Position)))
