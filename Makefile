@@ -48,10 +48,9 @@ test-full: deps build unit contract ## the same with every scenario of the lab, 
 	PGREX_RELEASES=bookworm $(TEST) -count=1 -timeout 15m -run TestInstall ./tests/packages
 	bin/lab suite --full
 
-test-matrix: deps build ## every scenario of the lab on Debian 12 and on Debian 13 (root; hours)
-	status=0; for release in bookworm trixie; do \
-		echo "=== $$release"; root=$$(tests/debian/root.sh $$release) && bin/lab suite --full --root "$$root" || status=1; \
-	done; exit $$status
+test-matrix: deps build ## every scenario of the lab on Debian 12 and on Debian 13 (root; hours): ONLY=newcomer,readme
+	set -e; roots=; for release in bookworm trixie; do roots="$$roots $$(tests/debian/root.sh $$release)"; done; \
+		bin/lab matrix $(if $(ONLY),--only=$(ONLY)) $$roots
 
 # -p 3: most of these tests wait for something.
 unit: ## tests that need no root and no cluster (under a minute)

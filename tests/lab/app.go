@@ -33,6 +33,7 @@ Pacemaker and PostgreSQL, four LANs and a BMC that speaks IPMI. Needs root.
    lab list                        the scenarios
    lab run -v postmaster-killed    play one; --keep leaves it for you to look at
    lab suite                       play those of make test
+   lab matrix ROOT ROOT            play all on several releases of Debian
    lab race --times 50             two living nodes lose each other: who dies?
    lab bench                       measure faults, ours beside the reference
    lab chaos --seed 7 -v           faults by a seed, with checks; --print 20 shows them
@@ -81,6 +82,7 @@ func application() *cli.App {
 			demoCommand(),
 			runCommand(),
 			suiteCommand(),
+			matrixCommand(),
 			raceCommand(),
 			listCommand(),
 			costCommand(),

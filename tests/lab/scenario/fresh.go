@@ -136,13 +136,13 @@ func freshRoot(ctx context.Context, project, lower string) (string, error) {
 	if err := errors.Join(err, f.Close()); err != nil {
 		return "", err
 	}
-	out, err := inCheckout(ctx, project, filepath.Join(project, "tests/debian/root.sh"), release(lower), f.Name())
+	out, err := inCheckout(ctx, project, filepath.Join(project, "tests/debian/root.sh"), Release(lower), f.Name())
 	return strings.TrimSpace(out), err
 }
 
-// release is the name of the Debian below a directory, that of Debian 12 where there
-// is none.
-func release(lower string) string {
+// Release is the name of the Debian whose root file system is below a directory, as
+// etc/os-release there has it (VERSION_CODENAME), that of Debian 12 where there is none.
+func Release(lower string) string {
 	b, _ := os.ReadFile(filepath.Join(lower, "etc/os-release"))
 	for _, line := range strings.Split(string(b), "\n") {
 		if name, ok := strings.CutPrefix(line, "VERSION_CODENAME="); ok && strings.Contains(string(b), "\nID=debian") {

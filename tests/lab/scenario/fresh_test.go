@@ -20,11 +20,11 @@ func TestRelease(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(root, "etc/os-release"), []byte("X=y\n"+content), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		if got := release(root); got != want {
+		if got := Release(root); got != want {
 			t.Errorf("%q: %s, want %s", content, got, want)
 		}
 	}
-	if got := release(t.TempDir()); got != "bookworm" {
+	if got := Release(t.TempDir()); got != "bookworm" {
 		t.Errorf("a system without a name: %s", got)
 	}
 }

@@ -47,6 +47,8 @@ type Runner struct {
 	Began  time.Time
 	// Keep leaves the lab of the last scenario, or the first failed one.
 	Keep bool
+	// Each is told of each result; nil for nobody.
+	Each func(Result)
 	// Healthy is told of each new lab once it is healthy; nil for nobody.
 	Healthy func(ctx context.Context, lab *cluster.Cluster) error
 
@@ -141,6 +143,9 @@ func (r *Runner) report(res Result) {
 	tail := ""
 	if res.Tail > 0 {
 		tail = fmt.Sprintf(" async-tail=%d", res.Tail)
+	}
+	if r.Each != nil {
+		r.Each(res)
 	}
 	r.printf("--- %s: %s (%.1fs) gap=%.3f lost=%d%s\n", word, res.Name, res.Took.Seconds(), res.Gap.Seconds(), res.Lost, tail)
 	if res.Err != nil {
