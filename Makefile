@@ -27,7 +27,7 @@ BEGAN := $(shell date +%s)
 OTHER := $(shell if grep -q trixie /etc/os-release; then echo bookworm; else echo trixie; fi)
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build agents test test-full test-matrix unit race contract bench bench-fence bench-ip lab chaos chaos-short demo lint metadata install packages clean
+.PHONY: help deps build agents test test-full test-matrix unit race contract bench bench-fence bench-ip lab chaos chaos-short planted demo lint metadata install packages clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,7 +44,7 @@ agents:
 
 test: deps build unit contract chaos-short lab ## everything that every change must pass; needs root; at most 45 minutes on 2 cores
 
-test-full: deps build unit contract ## the same with every scenario of the lab, however long
+test-full: deps build unit contract planted ## the same with every scenario of the lab, however long, and the planted bugs
 	PGREX_RELEASES=bookworm $(TEST) -count=1 -timeout 15m -run TestInstall ./tests/packages
 	bin/lab suite --full
 
@@ -83,6 +83,9 @@ chaos: deps build ## faults chosen by a seed on a real cluster, with checks (roo
 # The rounds of these seeds are always the same, see bin/lab chaos --print.
 chaos-short: build
 	bin/lab chaos --seed 17 --rounds 3 --duration 10m
+
+planted: build ## agents with a bug planted in them must fail the checks of chaos, the same agents without it pass (root; 20 minutes): BUG=no-fsync
+	bin/lab chaos --name planted --planted $(or $(BUG),all)
 
 demo: deps build ## watch a failover: a pair comes up, its primary is killed, the timeline is shown; PROFILE=azure: in the lab's Azure (root)
 	bin/lab demo $(if $(PROFILE),--profile=$(PROFILE))

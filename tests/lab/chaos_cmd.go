@@ -2,16 +2,13 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
 
 	"pgrex/tests/lab/chaos"
-	"pgrex/tests/lab/chaos/planted"
 	"pgrex/tests/lab/cluster"
 	"pgrex/tests/lab/site"
 )
@@ -28,7 +25,7 @@ func chaosCommand() *cli.Command {
 			&cli.StringSliceFlag{Name: "round", Usage: "a round by hand instead: \"kill-postmaster@primary; cut:replication both@standby/5s+1s\""},
 			&cli.BoolFlag{Name: "clocks", Usage: "give each node's daemons another time of day, by the seed (needs libfaketime)"},
 			&cli.IntFlag{Name: "print", Usage: "print so many rounds and do nothing"},
-			&cli.StringFlag{Name: "planted", Usage: "instead, build agents with a planted bug, or all of them one after the other, and find it"},
+			&cli.StringFlag{Name: "planted", Usage: "instead, build agents with planted bugs (names, or all), one after the other, find each, and play the same rounds without it"},
 			&cli.StringFlag{Name: "source", Value: ".", Usage: "source tree for --planted"},
 			&cli.BoolFlag{Name: "v", Usage: "tell what happens"},
 			&cli.BoolFlag{Name: "keep", Usage: "leave the lab running"},
@@ -108,59 +105,4 @@ func playChaos(ctx context.Context, r *chaos.Run, o cluster.Options, keep bool) 
 	}
 	_, err = r.Go(ctx)
 	return err
-}
-
-// findPlanted plants bugs and plays the rounds that must bring each out.
-func findPlanted(c *cli.Context, o cluster.Options) error {
-	bugs, err := planted.Find(c.String("planted"))
-	if err != nil {
-		return err
-	}
-	var missed []string
-	for _, b := range bugs {
-		begin := time.Now()
-		found, err := findBug(c, o, b)
-		if err != nil {
-			return fmt.Errorf("planted bug %s: %w", b.Name, err)
-		}
-		if found == "" {
-			missed = append(missed, b.Name)
-			fmt.Printf("planted bug %s: NOT found in %.0fs: %s\n", b.Name, time.Since(begin).Seconds(), b.Text)
-			continue
-		}
-		fmt.Printf("planted bug %s: found in %.0fs: %s\n    by: %s\n", b.Name, time.Since(begin).Seconds(), b.Text, strings.ReplaceAll(found, "\n", "\n        "))
-	}
-	if len(missed) > 0 {
-		return fmt.Errorf("planted bugs that no check has found: %s", strings.Join(missed, " "))
-	}
-	return nil
-}
-
-// findBug is what the checks say about a cluster with a bug, "" for nothing.
-func findBug(c *cli.Context, o cluster.Options, b planted.Bug) (string, error) {
-	dir, err := os.MkdirTemp("", "pgrex-planted-")
-	if err != nil {
-		return "", err
-	}
-	defer func() { _ = os.RemoveAll(dir) }()
-	if err := b.Build(c.Context, c.String("source"), dir); err != nil {
-		return "", err
-	}
-	o.Bin, o.OnDisk = dir, b.OnDisk
-	r := &chaos.Run{Out: os.Stdout, Verbose: c.Bool("v"), Plan: chaos.Plan{Shape: chaos.Shape{Nodes: o.Nodes, OnDisk: o.OnDisk}}}
-	for i, text := range b.Rounds {
-		round, err := chaos.ParseRound(i+1, text, chaos.Kinds())
-		if err != nil {
-			return "", err
-		}
-		r.Script = append(r.Script, round)
-	}
-	err = playChaos(c.Context, r, o, c.Bool("keep"))
-	switch {
-	case err == nil:
-		return "", nil
-	case errors.Is(err, chaos.ErrViolation) && b.Shows(err.Error()):
-		return err.Error(), nil
-	}
-	return "", err
 }

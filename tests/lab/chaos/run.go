@@ -56,6 +56,7 @@ type Run struct {
 	clients *clients
 	arp     *answers
 	total   Tally
+	begun   int // rounds
 
 	mu    sync.Mutex
 	notes strings.Builder
@@ -99,6 +100,9 @@ func (r *Run) Go(ctx context.Context) (Tally, error) {
 	}
 	return r.total, err
 }
+
+// Begun is how many rounds have begun.
+func (r *Run) Begun() int { return r.begun }
 
 // open starts the clients.
 func (r *Run) open(ctx context.Context) error {
@@ -162,6 +166,7 @@ func (r *Run) rounds(ctx context.Context) error {
 		if !ok {
 			return nil
 		}
+		r.begun = n
 		if err := r.round(ctx, round); err != nil {
 			return fmt.Errorf("%s: %w", round, err)
 		}

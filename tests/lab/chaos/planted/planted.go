@@ -9,6 +9,7 @@ package planted
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -16,6 +17,7 @@ import (
 	"strings"
 
 	"pgrex/lib/proc"
+	"pgrex/tests/lab/chaos"
 )
 
 // Bug is one of them.
@@ -50,7 +52,7 @@ func Bugs() []Bug {
 			Changes: []Change{{"lib/replication/standbys.go", "	if lost := o.lostRight(desired); len(lost) > 0 {\n",
 				"	if !o.inForce(o.wanted(desired)) {\n		return again(Step{Kind: SetSync, Nodes: o.wanted(desired), Count: len(o.wanted(desired))})\n	}\n" +
 					"	if lost := o.lostRight(desired); len(lost) > 0 {\n"}},
-			Rounds: []string{isolated, isolated},
+			Rounds: []string{isolated, isolated, isolated, isolated},
 			Signs:  []string{"data is wrong", "timeline"},
 		},
 		{
@@ -86,7 +88,7 @@ func Bugs() []Bug {
 				"	if node != \"\" {\n		return nil\n	}\n	how, err := a.server.ConfirmCommitsWait(ctx)\n"}},
 			// The checkpointer is stopped while the standby is away: that the names are
 			// set again does not reach the commits.
-			Rounds: []string{"kill-postgres@standby; stop-checkpointer@primary/30s+4s; cleanup@primary+5s; stop-walreceiver@standby/20s+11s; kill-walreceiver@standby+12.4s; power-off@primary/5s+12.5s"},
+			Rounds: []string{"kill-postgres@standby; stop-checkpointer@primary/15s+4s; cleanup@primary+5s; cut:replication both@standby/15s+11s; power-off@primary/10s+12.5s"},
 			Signs:  []string{"data is wrong"},
 		},
 		{
@@ -100,26 +102,32 @@ func Bugs() []Bug {
 	}
 }
 
-// Find finds bugs by name; "all" is all of them.
-func Find(name string) ([]Bug, error) {
+// Find finds bugs by their names, separated by commas; "all" is all of them.
+func Find(names string) ([]Bug, error) {
 	all := Bugs()
-	if name == "all" {
+	if names == "all" {
 		return all, nil
 	}
-	i := slices.IndexFunc(all, func(b Bug) bool { return b.Name == name })
-	if i < 0 {
-		var names []string
-		for _, b := range all {
-			names = append(names, b.Name)
+	var found []Bug
+	for _, name := range strings.Split(names, ",") {
+		i := slices.IndexFunc(all, func(b Bug) bool { return b.Name == name })
+		if i < 0 {
+			var known []string
+			for _, b := range all {
+				known = append(known, b.Name)
+			}
+			return nil, fmt.Errorf("no planted bug %q: use all or some of %s", name, strings.Join(known, ","))
 		}
-		return nil, fmt.Errorf("no planted bug %q: use all or one of %s", name, strings.Join(names, " "))
+		found = append(found, all[i])
 	}
-	return all[i : i+1], nil
+	return found, nil
 }
 
-// Shows says whether a failure of the checks is by a sign of the bug.
-func (b Bug) Shows(failure string) bool {
-	return slices.ContainsFunc(b.Signs, func(s string) bool { return strings.Contains(failure, s) })
+// Found says whether what a run ended with is the work of the checks, and by a sign
+// of the bug.
+func (b Bug) Found(err error) bool {
+	return errors.Is(err, chaos.ErrViolation) &&
+		slices.ContainsFunc(b.Signs, func(s string) bool { return strings.Contains(err.Error(), s) })
 }
 
 // Sources are the changed files of a source tree, by their paths in it.
