@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -91,6 +92,40 @@ func TestAttrdID(t *testing.T) {
 		if _, err := c.AttrdID(); !errors.Is(err, crm.ErrNoAttrd) {
 			t.Errorf("without %s: %v", gone, err)
 		}
+	}
+}
+
+// What a daemon has forked to run a program bears its name until the program runs. That is no
+// restart: the id stays the same, whichever of the two is found first.
+func TestAttrdIDBesideAFork(t *testing.T) {
+	for _, fork := range []string{"9", "99", "200", "30000"} {
+		for i, d := range []string{"pacemaker-attrd", "pacemaker-contr", "pacemaker-based"} {
+			p := newProc(t)
+			c := &crm.Client{Proc: p.dir}
+			before, err := c.AttrdID()
+			if err != nil {
+				t.Fatal(err)
+			}
+			p.add(fork, d, "S", 5010)
+			if id, err := c.AttrdID(); err != nil || id != before {
+				t.Errorf("%s has forked process %s: %q, %v", d, fork, id, err)
+			}
+			// The daemon has gone, and what it forked, or another start, is left.
+			p.remove(strconv.Itoa(100 + i))
+			if id, err := c.AttrdID(); err != nil || id == before || c.SameAttrd(before) {
+				t.Errorf("%s is gone: %q, %v", d, id, err)
+			}
+		}
+	}
+	// And what was kept meanwhile is believed.
+	p, action, _ := newCache(t)
+	a := action()
+	a.Drop()
+	p.add("9", "pacemaker-contr", "S", 5010)
+	must(t, a.Store("data"))
+	p.remove("9")
+	if data, ok := action().Load(); !ok || data != "data" {
+		t.Errorf("%q, %v", data, ok)
 	}
 }
 
