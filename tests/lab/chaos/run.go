@@ -88,6 +88,10 @@ func (r *Run) Go(ctx context.Context) (Tally, error) {
 	}
 	defer func() { _ = os.RemoveAll(r.dir) }()
 	r.total.Acts = map[string]int{}
+	if r.Plan.Shape.Clocks {
+		// Who reads the logs has to count with it.
+		r.say("clocks: %v", r.Plan.Clocks(r.C.NodeNames()))
+	}
 	if err = r.open(ctx); err == nil {
 		err = r.rounds(ctx)
 	}
