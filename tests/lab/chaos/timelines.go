@@ -66,8 +66,11 @@ func checkTimelines(ctx context.Context, c *cluster.Cluster, primary string) (ti
 }
 
 // A server that streams is on the timeline that it streams: what its control file
-// says is older.
-const reached = `select pg_is_in_recovery() and not exists (select from pg_stat_wal_receiver where status = 'streaming'), greatest((select timeline_id from pg_control_checkpoint()), (select min_recovery_end_timeline from pg_control_recovery())),
+// says is older. So it is for one that has just followed a timeline to its end and
+// looks for the next: then the newest timeline of which it has WAL is its own. One
+// that has diverged gets no WAL of a newer timeline.
+const reached = `select pg_is_in_recovery() and not exists (select from pg_stat_wal_receiver where status = 'streaming'), greatest((select timeline_id from pg_control_checkpoint()), (select min_recovery_end_timeline from pg_control_recovery()),
+(select max(('x' || substr(name, 1, 8))::bit(32)::int) from pg_ls_waldir() where name ~ '^[0-9A-F]{24}$')),
 coalesce(greatest(pg_last_wal_replay_lsn(), pg_last_wal_receive_lsn()), '0/0')`
 
 // checkDiverged says which standby runs over WAL that is not in the history of the
