@@ -57,19 +57,28 @@ func run(f func(*agent, context.Context) error) action {
 	}
 }
 
+// works are what the actions do, each with its dealings with the watcher.
+func works() map[string]func(*agent, context.Context) error {
+	return map[string]func(*agent, context.Context) error{
+		"start":        quietly((*agent).start),
+		"stop":         quietly((*agent).stop),
+		"monitor":      watched((*agent).monitor),
+		"status":       (*agent).monitor,
+		"promote":      quietly((*agent).promote),
+		"demote":       quietly((*agent).demote),
+		"notify":       (*agent).notify,
+		"reload-agent": inTurn((*agent).reload),
+		"validate-all": (*agent).validate,
+	}
+}
+
 // handlers are the actions of the agent.
 func handlers() map[string]action {
-	return map[string]action{
-		"start":        run(quietly((*agent).start)),
-		"stop":         run(quietly((*agent).stop)),
-		"monitor":      run(watched((*agent).monitor)),
-		"status":       run((*agent).monitor),
-		"promote":      run(quietly((*agent).promote)),
-		"demote":       run(quietly((*agent).demote)),
-		"notify":       run((*agent).notify),
-		"reload-agent": run(inTurn((*agent).reload)),
-		"validate-all": run((*agent).validate),
+	all := map[string]action{}
+	for name, f := range works() {
+		all[name] = run(f)
 	}
+	return all
 }
 
 // hidden are the commands that no cluster manager calls.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -44,7 +45,7 @@ func watchers() []Scenario {
 		{
 			Name:      "watcher-dc-dies-too",
 			Variables: seldom(),
-			Text:      "the designated controller's node loses its power together with the primary's postmaster: the primary is recovered where it is",
+			Text:      "the designated controller's node loses its power together with the primary's postmaster: one failure, the primary is recovered where it is",
 			Play:      watcherDC,
 		},
 		{
@@ -132,6 +133,42 @@ func (r *Run) countedOnce(ctx context.Context, node string) error {
 		err = fmt.Errorf("one death on %s counts as %d failures", node, n)
 	}
 	return err
+}
+
+// failureCounted is how the attribute manager logs a count of the server's failures.
+var failureCounted = regexp.MustCompile(`Setting fail-count-pgsql#(\S+)\[(\S+)\]: \S+ -> (\d+)`)
+
+// failuresLogged are the lines of a node's log since its boot that count failures of
+// its server, also those that were forgotten since.
+func (r *Run) failuresLogged(ctx context.Context, node string) ([]string, error) {
+	out, err := r.Sh(ctx, node, "grep 'Setting fail-count-pgsql#' /var/log/pacemaker/pacemaker.log || true")
+	if err != nil {
+		return nil, err
+	}
+	var lines []string
+	for line := range strings.Lines(out) {
+		if m := failureCounted.FindStringSubmatch(line); m != nil && m[2] == node {
+			lines = append(lines, line)
+		}
+	}
+	return lines, nil
+}
+
+// onlyFailure is the operation whose failure the lines count, if there is one such,
+// and its last count is 1.
+func onlyFailure(lines []string) (string, error) {
+	last := map[string]string{}
+	op := ""
+	for _, line := range lines {
+		if m := failureCounted.FindStringSubmatch(line); m != nil {
+			op = m[1]
+			last[op] = m[3]
+		}
+	}
+	if len(last) != 1 || last[op] != "1" {
+		return "", fmt.Errorf("one death is counted as %v", last)
+	}
+	return op, nil
 }
 
 // ordered shows that nothing on a node has been told of since, or counts as a failure.
@@ -253,6 +290,10 @@ func watcherDC(ctx context.Context, r *Run) error {
 	if err := r.watched(ctx, p, 20*time.Second); err != nil {
 		return err
 	}
+	before, err := r.failuresLogged(ctx, p)
+	if err != nil {
+		return err
+	}
 	died := make(chan error, 1)
 	go func() { died <- r.Must(fault.PowerOff(ctx, r.Site, s)) }()
 	err = r.Kill(ctx, p, "postmaster", fault.Postmaster)
@@ -263,6 +304,17 @@ func watcherDC(ctx context.Context, r *Run) error {
 	if err := r.WaitPrimary(ctx, p, 2*time.Minute); err != nil {
 		return err
 	}
+	// The count itself is forgotten by then: it had to be, for p to serve again. It
+	// was the new designated controller that counted, from p's own history.
+	counted, err := r.failuresLogged(ctx, p)
+	if err != nil {
+		return err
+	}
+	op, err := onlyFailure(counted[len(before):])
+	if err != nil {
+		return err
+	}
+	r.Log("one failure, of %s", op)
 	return r.WaitCommits(ctx, time.Minute)
 }
 
