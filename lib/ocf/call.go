@@ -66,8 +66,9 @@ func NewCall(a meta.Agent, action string, lookup func(string) (string, bool), lo
 	}
 	metaInt := func(names ...string) int {
 		for _, name := range names {
-			if n, err := strconv.Atoi(strings.TrimSpace(get(metaPrefix + name))); err == nil && n >= 0 {
-				return n
+			// Milliseconds have 32 bits in Pacemaker; more would not fit into a Duration.
+			if n, err := strconv.ParseUint(strings.TrimSpace(get(metaPrefix+name)), 10, 32); err == nil {
+				return int(n)
 			}
 		}
 		return 0

@@ -306,3 +306,25 @@ func FuzzOptions(f *testing.F) {
 		}
 	})
 }
+
+// What stands in a password file is the administrator's; what is read of it is a line.
+func FuzzPasswordFile(f *testing.F) {
+	for _, s := range []string{"", "\n", "\r\n", "secret", "secret\nmore", "s\r\n", strings.Repeat("x", 2*maxPassword), "\x00\xff"} {
+		f.Add(s)
+	}
+	path := filepath.Join(f.TempDir(), "password")
+	f.Fuzz(func(t *testing.T, text string) {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		p, err := fromFile(path)
+		switch {
+		case err != nil && ClassOf(err) != NoPassword:
+			t.Error(err)
+		case err == nil && (p == "" || len(p) > maxPassword || strings.Contains(p, "\n") || !strings.HasPrefix(text, p)):
+			t.Errorf("%d bytes of %d", len(p), len(text))
+		case err != nil && len(text) > 20 && strings.Contains(err.Error(), text):
+			t.Errorf("shown: %v", err)
+		}
+	})
+}
