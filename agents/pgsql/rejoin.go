@@ -43,7 +43,18 @@ const (
 
 // comeBack brings the data directory into a state over which the server may be started, or says why
 // not.
-func (a *agent) comeBack(ctx context.Context) error {
+func (a *agent) comeBack(ctx context.Context) error { return notStarted(a.makeStartable(ctx)) }
+
+// notStarted is an error of start's, unless it has a code already.
+func notStarted(err error) error {
+	var coded *ocf.Error
+	if err == nil || errors.As(err, &coded) {
+		return err
+	}
+	return ocf.Errorf(ocf.ErrGeneric, "not started: %w", err)
+}
+
+func (a *agent) makeStartable(ctx context.Context) error {
 	patience := time.Now().Add(a.conf.rejoinWait)
 	tried := map[string]bool{}
 	barred := "" // why pg_rewind could not
@@ -53,7 +64,7 @@ func (a *agent) comeBack(ctx context.Context) error {
 		}
 		m, err := a.readMark()
 		if err != nil {
-			return ocf.Errorf(ocf.ErrGeneric, "not started: %w", err)
+			return err
 		}
 		switch m.phase {
 		case phaseRewound:
@@ -64,17 +75,17 @@ func (a *agent) comeBack(ctx context.Context) error {
 			if m.method == methodRewind {
 				barred = m.reason
 			} else if tried[methodClone] {
-				return ocf.Errorf(ocf.ErrGeneric, "not started: check why it cannot be cloned from %s: %s", m.node, m.reason)
+				return fmt.Errorf("check why it cannot be cloned from %s: %s", m.node, m.reason)
 			}
 			// It counts for this start. The next one tries again.
 			err = a.forgetFailure(ctx, m)
 		}
 		if err != nil {
-			return ocf.Errorf(ocf.ErrGeneric, "not started: %w", err)
+			return err
 		}
 		if m.phase == phaseRewound || m.phase == phaseSwapping || m.phase == phaseFailed {
 			if m, err = a.readMark(); err != nil {
-				return ocf.Errorf(ocf.ErrGeneric, "not started: %w", err)
+				return err
 			}
 		}
 		o, d, err := a.decideStart(ctx, m, barred)
@@ -86,9 +97,9 @@ func (a *agent) comeBack(ctx context.Context) error {
 		}
 		if d.Verdict != replication.Again || len(d.Steps) != 1 {
 			if o.Broken != "" {
-				return ocf.Errorf(ocf.ErrGeneric, "not started: %s; after rebuilding it remove %s", d.Reason, a.conf.markFile())
+				return fmt.Errorf("%s; after rebuilding it remove %s", d.Reason, a.conf.markFile())
 			}
-			return ocf.Errorf(ocf.ErrGeneric, "not started: %s", d.Reason)
+			return errors.New(d.Reason)
 		}
 		if m.phase == phaseCopied && a.conf.rejoin == replication.Clone {
 			switch fits, err := a.copyFits(ctx, *o.Upstream); {
@@ -96,7 +107,7 @@ func (a *agent) comeBack(ctx context.Context) error {
 				a.log.Warn("the copy beside the data directory is of no use", "error", err)
 			case fits:
 				if err := a.swap(ctx, m); err != nil {
-					return ocf.Errorf(ocf.ErrGeneric, "not started: %w", err)
+					return err
 				}
 				continue
 			}
@@ -106,11 +117,11 @@ func (a *agent) comeBack(ctx context.Context) error {
 			method = methodClone
 		}
 		if tried[method] {
-			return ocf.Errorf(ocf.ErrGeneric, "not started: check the log of this start: the %s ended, but %s", method, d.Reason)
+			return fmt.Errorf("check the log of this start: the %s ended, but %s", method, d.Reason)
 		}
 		tried[method] = true
 		if err := a.beginRejoin(m, method, o, d); err != nil {
-			return ocf.Errorf(ocf.ErrGeneric, "not started: %w", err)
+			return err
 		}
 	}
 }
@@ -128,10 +139,7 @@ func (a *agent) finishSwap(ctx context.Context) error {
 			err = fmt.Errorf("rebuild it with pg_basebackup and remove %s: the data directory is unusable after %s", a.conf.markFile(), why)
 		}
 	}
-	if err != nil {
-		return ocf.Errorf(ocf.ErrGeneric, "not started: %w", err)
-	}
-	return nil
+	return notStarted(err)
 }
 
 // decideStart observes and asks the rules.
@@ -142,7 +150,12 @@ func (a *agent) decideStart(ctx context.Context, m mark, barred string) (replica
 	if o.Broken == "" {
 		wal, err := a.wal(ctx)
 		if err != nil {
-			return o, replication.Decision{}, ocf.Errorf(ocf.ErrGeneric, "not started: %w", err)
+			return o, replication.Decision{}, err
+		}
+		// A rewind's crash recovery looks like a shutdown, and is none: what has diverged
+		// still waits for the primary that it is replaced from.
+		if m.phase != phaseNone && m.phase != phaseDone && wal.WasPrimary {
+			wal.Clean = false
 		}
 		o.Wal = wal
 	}
@@ -281,7 +294,7 @@ func (a *agent) awaitWorker(ctx context.Context, patience time.Time) error {
 	for {
 		busy, err := a.workerBusy()
 		if err != nil || !busy {
-			return err
+			return notStarted(err)
 		}
 		w, _ := a.readWorker()
 		if time.Now().After(patience) && w.says != recovering || ctx.Err() != nil {
@@ -306,7 +319,7 @@ func (a *agent) workerBusy() (bool, error) {
 		if !exists(a.conf.markFile()) {
 			return false, nil
 		}
-		return false, ocf.Errorf(ocf.ErrGeneric, "not started: %w", err)
+		return false, err
 	}
 	// While this holds the lock a worker that comes up waits for it.
 	_ = f.Close()
@@ -387,14 +400,14 @@ func (a *agent) mayReturn(ctx context.Context, m mark, o replication.Observation
 	if m.phase == phaseBegun || m.phase == phaseCopied {
 		// It is not needed any more: its own data goes on.
 		if err := a.forgetFailure(ctx, m); err != nil {
-			return ocf.Errorf(ocf.ErrGeneric, "not started: %w", err)
+			return err
 		}
 	} else {
 		a.log.Warn("the data directory was replaced by that of the primary", "method", m.method, "primary", m.node, "held", m.summary, "kept", m.kept)
 		a.try(ctx, transient(a.self(), a.conf.attr(attrRejoin), fmt.Sprintf("%s done; %s: %s", m.method, m.summary, m.kept)))
 	}
 	if err := pg.RemoveFile(a.conf.markFile()); err != nil {
-		return ocf.Errorf(ocf.ErrGeneric, "not started: %w", err)
+		return err
 	}
 	return nil
 }

@@ -17,11 +17,14 @@ import (
 )
 
 // diverged is a pair whose primary n1 died with a row that n2, which is promoted, does not have.
-func diverged(t *testing.T) (n1, n2 *site) {
+func diverged(t *testing.T, env ...string) (n1, n2 *site) {
 	t.Helper()
 	n1, n2 = newPair(t)
 	for _, s := range []*site{n1, n2} {
 		s.env["OCF_RESKEY_rejoin_wait"] = "60"
+		for i := 0; i+1 < len(env); i += 2 {
+			s.env[env[i]] = env[i+1]
+		}
 	}
 	n1.must(ocf.RunningPromoted, "monitor", interval, "9000")
 	n1.sql("CREATE DATABASE postgres") // where pg_rewind connects to
@@ -44,7 +47,7 @@ func diverged(t *testing.T) (n1, n2 *site) {
 // begin is start with a worker, which runs in this process.
 func (s *site) begin(more ...string) (ocf.Code, string, *journal) {
 	s.t.Helper()
-	return s.beginAndKill(killing{}, more...)
+	return s.beginOn(s.tools(), more...)
 }
 
 // killing says at which program the worker is killed: before it began, or when it had ended.
@@ -60,8 +63,7 @@ type deadlyRunner struct {
 }
 
 func (r deadlyRunner) Run(ctx context.Context, cmd proc.Cmd) (proc.Result, error) {
-	name, arg, _ := strings.Cut(r.kill.program, " ")
-	if name == "" || filepath.Base(cmd.Path) != name || slices.Contains(cmd.Args, "--dry-run") != (arg == "--dry-run") {
+	if !isProgram(cmd, r.kill.program) {
 		return r.Runner.Run(ctx, cmd)
 	}
 	if r.kill.after {
@@ -71,7 +73,19 @@ func (r deadlyRunner) Run(ctx context.Context, cmd proc.Cmd) (proc.Result, error
 	return proc.Result{}, nil
 }
 
+// isProgram knows "NAME" and "NAME --dry-run".
+func isProgram(cmd proc.Cmd, program string) bool {
+	name, arg, _ := strings.Cut(program, " ")
+	return name != "" && filepath.Base(cmd.Path) == name && slices.Contains(cmd.Args, "--dry-run") == (arg == "--dry-run")
+}
+
 func (s *site) beginAndKill(kill killing, more ...string) (ocf.Code, string, *journal) {
+	s.t.Helper()
+	return s.beginOn(deadlyRunner{s.tools(), kill}, more...)
+}
+
+// beginOn is begin with a worker whose programs are run by somebody else.
+func (s *site) beginOn(run proc.Runner, more ...string) (ocf.Code, string, *journal) {
 	s.t.Helper()
 	env := map[string]string{}
 	for k, v := range s.env {
@@ -82,12 +96,14 @@ func (s *site) beginAndKill(kill killing, more ...string) (ocf.Code, string, *jo
 	}
 	c, log := callOf("start", env)
 	a := agentOf(s.t, c, s.tools())
+	var workers []chan struct{}
 	a.spawn = func(proc.Cmd) (int, error) {
 		call, _ := callOf("rejoin", env)
 		call.Log = c.Log
-		w := agentOf(s.t, call, deadlyRunner{s.tools(), kill})
+		w := agentOf(s.t, call, run)
 		ctx, cancel := context.WithTimeout(context.Background(), 90*time.Second)
 		done := make(chan struct{})
+		workers = append(workers, done)
 		go func() {
 			defer close(done)
 			killed := true
@@ -106,6 +122,11 @@ func (s *site) beginAndKill(kill killing, more ...string) (ocf.Code, string, *jo
 	defer cancel()
 	c.Timeout = 80 * time.Second
 	err := a.start(ctx)
+	if _, deadly := run.(deadlyRunner); deadly {
+		for _, done := range workers {
+			<-done // what is dead is not taken for alive by a stop, which would end this process
+		}
+	}
 	text := ""
 	if err != nil {
 		text = err.Error()
@@ -177,11 +198,9 @@ func TestRejoinGoesOnWithoutStart(t *testing.T) {
 	}
 	says(t, text, "not started yet: ", "it goes on", "pcs resource cleanup pgsql")
 	n1.must(ocf.NotRunning, "monitor", interval, "9000")
+	n1.eventually("its crash recovery is over, which a stop would end", n1.half)
 	n1.must(ocf.OK, "stop")
-	n1.eventually("the copy is complete", func() bool {
-		b, _ := os.ReadFile(n1.data() + ".pgrex-rejoin")
-		return strings.Contains(string(b), "phase: copied")
-	})
+	n1.eventually("the copy is complete", func() bool { return strings.Contains(get(t, n1.data()+".pgrex-rejoin"), "phase: copied") })
 	code, text, log := n1.begin("OCF_RESKEY_rejoin_wait", "1")
 	if code != ocf.OK {
 		t.Fatalf("%d %s\n%s", code, text, log)

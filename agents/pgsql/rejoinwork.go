@@ -59,13 +59,16 @@ func (a *agent) rejoin(ctx context.Context) error {
 	doing, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	go w.untilUnwanted(doing, cancel)
-	go w.tell(doing)
-	if err := w.do(doing, &m, p); err != nil {
+	quiet := w.tell(doing)
+	err = w.do(doing, &m, p)
+	quiet() // what became of it is the last word
+	if err != nil {
 		if cause := context.Cause(doing); cause != nil && !errors.Is(err, cause) {
 			err = fmt.Errorf("%w (%w)", err, cause)
 		}
 		return w.failed(ctx, m, err)
 	}
+	w.attribute(ctx, m.method+" complete: waits for the next start, after failure-timeout or pcs resource cleanup "+w.conf.resource)
 	return nil
 }
 
@@ -238,7 +241,6 @@ func (w *work) clone(ctx context.Context, m *mark, p places) error {
 	}
 	w.say("clone: complete")
 	w.log.Warn("the copy of the primary is complete; the next start puts it in place", "directory", p.clone)
-	w.attribute(ctx, "clone complete: waits for the next start, after failure-timeout or pcs resource cleanup "+w.conf.resource)
 	return nil
 }
 
@@ -295,8 +297,22 @@ func (w *work) attribute(ctx context.Context, text string) {
 	}
 }
 
-// tell says in the log and in the cluster's state how far the work is.
-func (w *work) tell(ctx context.Context) {
+// tell says in the log and in the cluster's state how far the work is, until quiet is
+// called, which returns when nothing more is said.
+func (w *work) tell(ctx context.Context) (quiet func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		w.telling(ctx)
+	}()
+	return func() {
+		cancel()
+		<-done
+	}
+}
+
+func (w *work) telling(ctx context.Context) {
 	tick := time.NewTicker(tellPoll)
 	defer tick.Stop()
 	last := ""
