@@ -56,6 +56,19 @@ func rejoins() []Scenario {
 			OnDisk:    true,
 			Play:      rejoinClonePowerLoss,
 		},
+		{
+			Name:      "rejoin-clone-move",
+			Text:      "three nodes: the primary's role is moved while another node is cloned from it: the move goes on at once, and the clone begins anew from the new primary",
+			Nodes:     3,
+			Variables: quickForget(),
+			Play:      rejoinCloneMove,
+		},
+		{
+			Name:      "rejoin-cleanup",
+			Text:      "with PG-REX's own failure-timeout=0: a cleanup begins the rewind, its end is shown, and another cleanup brings the node back",
+			Variables: map[string]string{"FAILURE_TIMEOUT": "0"},
+			Play:      rejoinCleanup,
+		},
 	}
 }
 
@@ -103,11 +116,15 @@ grep -q rejoiner ~postgres/.pgpass || echo "*:5432:postgres:rejoiner:%[2]s" >>~p
 }
 
 // diverge has the primary die with a commit that it alone has, under the load of
-// the writer, and returns that transaction's number.
-func (r *Run) diverge(ctx context.Context, was before) (xid string, err error) {
+// the writer, and returns that transaction's number. others are standbys that do not
+// take over.
+func (r *Run) diverge(ctx context.Context, was before, others ...string) (xid string, err error) {
 	receiver := fault.Child("walreceiver")
-	if err := r.Must(fault.Signal(ctx, r.Site, was.standby, "walreceiver", receiver, sigstop)); err != nil {
-		return "", err
+	standbys := append([]string{was.standby}, others...)
+	for _, n := range standbys {
+		if err := r.Must(fault.Signal(ctx, r.Site, n, "walreceiver", receiver, sigstop)); err != nil {
+			return "", err
+		}
 	}
 	xid, err = r.SQL(ctx, was.primary, "set synchronous_commit = local; create table lost_by_rejoin as select pg_current_xact_id()::text as xid; select xid from lost_by_rejoin")
 	if err != nil {
@@ -116,14 +133,16 @@ func (r *Run) diverge(ctx context.Context, was before) (xid string, err error) {
 	if err := r.Kill(ctx, was.primary, "postmaster", fault.Postmaster); err != nil {
 		return "", err
 	}
-	// It ends before it reads what is on its way.
-	ps, err := fault.Find(r.Site, was.standby, receiver)
-	if err != nil {
-		return "", err
-	}
-	for _, p := range ps {
-		if err := errors.Join(unix.Kill(p.Pid, unix.SIGTERM), unix.Kill(p.Pid, sigcont)); err != nil {
+	// They end before they read what is on its way.
+	for _, n := range standbys {
+		ps, err := fault.Find(r.Site, n, receiver)
+		if err != nil {
 			return "", err
+		}
+		for _, p := range ps {
+			if err := errors.Join(unix.Kill(p.Pid, unix.SIGTERM), unix.Kill(p.Pid, sigcont)); err != nil {
+				return "", err
+			}
 		}
 	}
 	if err := r.failover(ctx, was.standby, was.timeline, time.Minute); err != nil {
@@ -144,6 +163,12 @@ func (r *Run) isBack(ctx context.Context, was before, xid, how string, begin tim
 		return fmt.Errorf("%w: %v; %s", err, v.Failures, v.Attribute(was.primary, "pgsql-rejoin"))
 	}
 	r.Log("%s is a synchronous standby again %.1fs after the failover", was.primary, time.Since(begin).Seconds())
+	return r.reported(ctx, was, xid, how)
+}
+
+// reported reads what a node that is back says of its return, and that it has what
+// the primary has.
+func (r *Run) reported(ctx context.Context, was before, xid, how string) error {
 	v, err := r.View(ctx)
 	if err != nil {
 		return err
@@ -157,8 +182,8 @@ func (r *Run) isBack(ctx context.Context, was before, xid, how string, begin tim
 	}
 	head, _, _ := strings.Cut(report, "\n\nThe files")
 	r.Log("report: %s", strings.Join(strings.Fields(head), " "))
-	if !strings.Contains(report, "\nAcknowledged to clients: none\n") {
-		return fmt.Errorf("the report does not say that no client was told: %s", report)
+	if !strings.Contains(report, "\nAcknowledged to clients: none\nBecause: commits waited for the standby") {
+		return fmt.Errorf("the report does not say that no client was told, and why: %s", report)
 	}
 	named := slices.ContainsFunc(strings.Split(report, "\n"), func(l string) bool {
 		f := strings.Fields(l)
@@ -211,9 +236,9 @@ func rejoinRewind(ctx context.Context, r *Run) error {
 }
 
 // slowClone is a clone, since pg_rewind may not log in, that takes longer than a
-// start waits.
-func slowClone() []string {
-	return []string{"rejoin=clone", "rejoin_user=nobody_of_that_name", "rejoin_rate=3000", "rejoin_wait=2"}
+// start waits. rate is that of its copy, in kB/s.
+func slowClone(rate int) []string {
+	return []string{"rejoin=clone", "rejoin_user=nobody_of_that_name", fmt.Sprintf("rejoin_rate=%d", rate), "rejoin_wait=2"}
 }
 
 // copying waits until a node is being cloned.
@@ -232,12 +257,18 @@ func (r *Run) awaitProcess(ctx context.Context, node, what string, match fault.P
 }
 
 func rejoinClone(ctx context.Context, r *Run) error {
-	return r.rejoinAfter(ctx, "clone", slowClone(), func(was before) error {
+	return r.rejoinAfter(ctx, "clone", slowClone(1500), func(was before) error {
 		if err := r.copying(ctx, was.primary); err != nil {
 			return err
 		}
 		err := r.Wait(ctx, "the start to have given up its wait", 20*time.Second, func(v cluster.View) bool {
 			return slices.ContainsFunc(v.Failures, func(f string) bool { return strings.Contains(f, "not started yet") })
+		})
+		if err != nil {
+			return err
+		}
+		err = r.Wait(ctx, "everybody to see how far it is", 20*time.Second, func(v cluster.View) bool {
+			return strings.Contains(v.Attribute(was.primary, "pgsql-rejoin"), "% of ")
 		})
 		if err != nil {
 			return err
@@ -314,7 +345,7 @@ func rejoinRewindKilled(ctx context.Context, r *Run) error {
 }
 
 func rejoinCloneKilled(ctx context.Context, r *Run) error {
-	return r.rejoinAfter(ctx, "clone", slowClone(), func(was before) error {
+	return r.rejoinAfter(ctx, "clone", slowClone(3000), func(was before) error {
 		if err := r.copying(ctx, was.primary); err != nil {
 			return err
 		}
@@ -355,7 +386,7 @@ func (r *Run) awaitFile(ctx context.Context, node, line string) error {
 }
 
 func rejoinClonePowerLoss(ctx context.Context, r *Run) error {
-	return r.rejoinAfter(ctx, "clone", slowClone(), func(was before) error {
+	return r.rejoinAfter(ctx, "clone", slowClone(3000), func(was before) error {
 		if err := r.copying(ctx, was.primary); err != nil {
 			return err
 		}
@@ -370,5 +401,83 @@ func rejoinClonePowerLoss(ctx context.Context, r *Run) error {
 			return err
 		}
 		return r.fenced(ctx, was, was.primary)
+	})
+}
+
+// rejoinCloneMove moves the role away from the node that a third one is copied from.
+func rejoinCloneMove(ctx context.Context, r *Run) error {
+	p, sync, others, err := r.crowd(ctx)
+	if err != nil {
+		return err
+	}
+	was := before{primary: p, standby: sync}
+	if was.timeline, err = r.timeline(ctx, p); err != nil {
+		return err
+	}
+	undo, err := r.allowRejoin(ctx, p, slowClone(3000)...)
+	if err != nil {
+		return err
+	}
+	defer undo()
+	xid, err := r.diverge(ctx, was, others...)
+	if err != nil {
+		return err
+	}
+	to := others[0]
+	err = r.Wait(ctx, to+" to be the synchronous standby", time.Minute, func(v cluster.View) bool {
+		return v.Status(to) == "HS:sync" && v.Score(to) == "100"
+	})
+	if err == nil {
+		err = r.copying(ctx, p)
+	}
+	if err != nil {
+		return err
+	}
+	tl, err := r.timeline(ctx, sync)
+	if err != nil {
+		return err
+	}
+	order := time.Now()
+	if err := r.Pcs(ctx, sync, "resource", "move", cluster.ClonePgsql, to, "--promoted"); err != nil {
+		return err
+	}
+	if err := r.failover(ctx, to, tl, 20*time.Second); err != nil {
+		return err
+	}
+	r.Log("while %s was cloned from %s, the primary moved to %s in %.1fs", p, sync, to, time.Since(order).Seconds())
+	err = r.Wait(ctx, p+" to follow", 3*time.Minute, func(v cluster.View) bool {
+		return v.Primary() == to && strings.HasPrefix(v.Status(p), "HS:") && v.Status(p) != "HS:alone"
+	})
+	if err != nil {
+		return err
+	}
+	return r.reported(ctx, was, xid, "clone")
+}
+
+// rejoinCleanup is a return for which nothing happens without a person, who is told
+// when it is time.
+func rejoinCleanup(ctx context.Context, r *Run) error {
+	params := []string{"rejoin=rewind", "rejoin_user=rejoiner", "rejoin_wait=0"}
+	return r.rejoinAfter(ctx, "rewind", params, func(was before) error {
+		cleanup := func() error { return r.Pcs(ctx, was.standby, "resource", "cleanup", cluster.ResourcePgsql) }
+		out := func(v cluster.View) bool {
+			return v.Primary() == was.standby && !contains(v.On(cluster.ResourcePgsql, ""), was.primary)
+		}
+		if err := r.Stays(ctx, was.primary+" stays out", 10*time.Second, out); err != nil {
+			return err
+		}
+		if err := cleanup(); err != nil {
+			return err
+		}
+		err := r.Wait(ctx, "the rewind to be complete, and to say so", time.Minute, func(v cluster.View) bool {
+			return strings.HasPrefix(v.Attribute(was.primary, "pgsql-rejoin"), "rewind complete: waits for the next start")
+		})
+		if err != nil {
+			return err
+		}
+		if err := r.Stays(ctx, was.primary+" stays out", 10*time.Second, out); err != nil {
+			return err
+		}
+		return cleanup()
 	})
 }
