@@ -44,7 +44,8 @@ func chaosCommand() *cli.Command {
 			if c.IsSet("planted") {
 				return findPlanted(c, o)
 			}
-			return playChaos(c.Context, r, o, c.Bool("keep"))
+			_, err = playChaos(c.Context, r, o, c.Bool("keep"))
+			return err
 		},
 	}
 }
@@ -82,13 +83,13 @@ func chaosRun(c *cli.Context) (*chaos.Run, cluster.Options, error) {
 }
 
 // playChaos builds the cluster, plays and takes it down.
-func playChaos(ctx context.Context, r *chaos.Run, o cluster.Options, keep bool) error {
+func playChaos(ctx context.Context, r *chaos.Run, o cluster.Options, keep bool) (chaos.Tally, error) {
 	if !keep {
 		o.Owner = os.Getpid()
 	}
 	var err error
 	if r.C, err = cluster.Up(ctx, o); err != nil {
-		return err
+		return chaos.Tally{}, err
 	}
 	if !keep {
 		defer func() {
@@ -101,8 +102,7 @@ func playChaos(ctx context.Context, r *chaos.Run, o cluster.Options, keep bool) 
 	}
 	if err := r.C.WaitHealthy(ctx, 90*time.Second); err != nil {
 		logs, _ := r.C.KeepLogs(o.Name)
-		return fmt.Errorf("not healthy to begin with: %w; logs: %s", err, logs)
+		return chaos.Tally{}, fmt.Errorf("not healthy to begin with: %w; logs: %s", err, logs)
 	}
-	_, err = r.Go(ctx)
-	return err
+	return r.Go(ctx)
 }

@@ -26,9 +26,14 @@ type hunt struct {
 // trial is one cluster that was played with.
 type trial struct {
 	rounds int // that were begun
+	missed int // faults that found nothing to break
 	took   time.Duration
 	err    error // what a check or the lab said, nil for nothing
 }
+
+// passed says whether all faults happened and no check failed: a round whose fault
+// did not happen shows nothing.
+func (t trial) passed() bool { return t.err == nil && t.missed == 0 }
 
 // findPlanted plants bugs, plays the rounds that must bring each out, and plays the
 // same rounds with agents that have none: what they find must be the bug's doing.
@@ -45,7 +50,7 @@ func findPlanted(c *cli.Context, o cluster.Options) error {
 		if err != nil {
 			return fmt.Errorf("planted bug %s: %w", b.Name, err)
 		}
-		if !b.Found(with.err) || without.err != nil {
+		if !b.Found(with.err) || !without.passed() {
 			failed = append(failed, b.Name)
 		}
 		text := line(b, with, without)
@@ -99,8 +104,8 @@ func (h *hunt) play(ctx context.Context, b planted.Bug) (trial, error) {
 	}
 	fmt.Printf("planted bug: %s\n", b.Name)
 	begin := time.Now()
-	err = playChaos(ctx, r, o, h.keep)
-	return trial{rounds: r.Begun(), took: time.Since(begin), err: err}, ctx.Err()
+	tally, err := playChaos(ctx, r, o, h.keep)
+	return trial{rounds: r.Begun(), missed: tally.Missed, took: time.Since(begin), err: err}, ctx.Err()
 }
 
 // line is a bug's part of the table.
@@ -111,13 +116,16 @@ func line(b planted.Bug, with, without trial) string {
 	case b.Found(with.err):
 		fmt.Fprintf(&t, "    found in %.0fs, in round %d: %s\n", with.took.Seconds(), with.rounds, firstViolation(with.err))
 	case with.err == nil:
-		fmt.Fprintf(&t, "    NOT found in %.0fs and %d rounds\n", with.took.Seconds(), with.rounds)
+		fmt.Fprintf(&t, "    NOT found in %.0fs and %d rounds, %d of their faults missed\n", with.took.Seconds(), with.rounds, with.missed)
 	default:
 		fmt.Fprintf(&t, "    NOT found in %.0fs and %d rounds, but: %s\n", with.took.Seconds(), with.rounds, indent(with.err))
 	}
-	if without.err == nil {
+	switch {
+	case without.passed():
 		fmt.Fprintf(&t, "    the same rounds without it: passed, %d rounds in %.0fs\n", without.rounds, without.took.Seconds())
-	} else {
+	case without.err == nil:
+		fmt.Fprintf(&t, "    the same rounds without it: SHOW NOTHING, %d of their faults missed\n", without.missed)
+	default:
 		fmt.Fprintf(&t, "    the same rounds without it: FAILED: %s\n", indent(without.err))
 	}
 	return t.String()

@@ -46,11 +46,14 @@ const boundary = "0/10000000"
 func lsnBoundary(ctx context.Context, t Target) (fault.Evidence, error) {
 	const (
 		segment = "select pg_switch_wal() from pg_logical_emit_message(true, 'chaos', 'x')"
-		some    = "set synchronous_commit = local; select count(pg_logical_emit_message(true, 'chaos', repeat('x', 8000))) from generate_series(1, 10)"
+		// One statement for all that is missing: with one for each bit, a machine at
+		// work needs minutes to get there.
+		upTo = "set synchronous_commit = local; select count(pg_logical_emit_message(true, 'chaos', repeat('x', 8000))) " +
+			"from generate_series(1, (greatest(%[1]s - pg_current_wal_insert_lsn(), 0) / 8100)::int + 1)"
 	)
-	fill := func(sql, margin string) error {
+	fill := func(sql, to string) error {
 		for {
-			out, err := t.SQL(ctx, t.Node, "select pg_current_wal_insert_lsn() + "+margin+" >= '"+boundary+"'")
+			out, err := t.SQL(ctx, t.Node, "select pg_current_wal_insert_lsn() >= "+to)
 			if err != nil || out == "t" {
 				return err
 			}
@@ -59,16 +62,30 @@ func lsnBoundary(ctx context.Context, t Target) (fault.Evidence, error) {
 			}
 		}
 	}
-	if err := errors.Join(fill(segment, "33554432"), fill(some, "200000")); err != nil {
+	near, before, beyond := fromBoundary(-2<<24), fromBoundary(-1<<20), fromBoundary(100000)
+	if err := errors.Join(fill(segment, near), fill(fmt.Sprintf(upTo, before), before)); err != nil {
 		return fault.Evidence{}, err
 	}
 	e, err := fault.CutOff(ctx, t.Site, t.Node, network.Interconnect, network.Replication, network.Management)
 	if err != nil {
 		return e, err
 	}
-	err = fill(some, "-100000")
-	e.Detail = "it alone has written beyond " + boundary
+	// Commits of clients come this far only when the cut was late.
+	at, err := t.SQL(ctx, t.Node, "select pg_current_wal_insert_lsn(), pg_current_wal_insert_lsn() < '"+boundary+"'")
+	if err != nil {
+		return e, err
+	}
+	if !strings.HasSuffix(at, "|t") {
+		return e, fmt.Errorf("the primary is at %s already when it is cut off", at)
+	}
+	err = fill(fmt.Sprintf(upTo, beyond), beyond)
+	e.Detail = fmt.Sprintf("cut off at %s, it alone has written beyond %s", strings.TrimSuffix(at, "|t"), boundary)
 	return e, err
+}
+
+// fromBoundary is a place some bytes from the boundary, for SQL.
+func fromBoundary(bytes int) string {
+	return fmt.Sprintf("('%s'::pg_lsn + (%d)::numeric)", boundary, bytes)
 }
 
 // recordFile is the durable copy of the record on a node.
