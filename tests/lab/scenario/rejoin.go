@@ -120,7 +120,8 @@ grep -q rejoiner ~postgres/.pgpass || echo "*:5432:postgres:rejoiner:%[2]s" >>~p
 // take over.
 func (r *Run) diverge(ctx context.Context, was before, others ...string) (xid string, err error) {
 	receiver := fault.Child("walreceiver")
-	standbys := append([]string{was.standby}, others...)
+	// Who takes over has all that the others have, so they are held first.
+	standbys := append(slices.Clone(others), was.standby)
 	for _, n := range standbys {
 		if err := r.Must(fault.Signal(ctx, r.Site, n, "walreceiver", receiver, sigstop)); err != nil {
 			return "", err
