@@ -49,7 +49,8 @@ func diskFull(ctx context.Context, t Target) (fault.Evidence, error) {
 // what is not in memory and all writes fail. Nothing revives it but a new mount.
 func diskDead(ctx context.Context, t Target) (fault.Evidence, error) {
 	const noLogFlush = 2
-	out, err := t.sh(ctx, fmt.Sprintf(`perl -e 'open(F,"<","/disk") or die $!; ioctl(F, 0x8004587d, pack("L", %d)) or die $!'
+	// The number of the request says that it answers: perl wants a variable for that.
+	out, err := t.sh(ctx, fmt.Sprintf(`perl -e 'open(F,"<","/disk") or die $!; my $how = pack("L", %d); ioctl(F, 0x8004587d, $how) or die $!' 2>&1
 touch /disk/chaos-probe 2>&1 && echo written; true`, noLogFlush))
 	if err == nil && !strings.Contains(out, "error") {
 		err = fmt.Errorf("its disk still takes writes: %q", out)
