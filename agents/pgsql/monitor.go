@@ -206,6 +206,10 @@ func (a *agent) monitorPrimary(ctx context.Context, conn *pg.Conn, st pg.Status)
 		// before may answer it.
 		a.cache.Drop()
 	}
+	if a.call.InCluster && a.call.Interval == 0 {
+		// Pacemaker sends no interval at all with its probes.
+		a.recallLost(ctx)
+	}
 	if a.steady(st) {
 		return ocf.Status(ocf.RunningPromoted)
 	}

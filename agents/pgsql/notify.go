@@ -14,10 +14,16 @@ import (
 const joinPatience = 3 * time.Second
 
 // notify reacts to what the cluster did elsewhere without waiting for the next
-// monitor. Its result is ignored by Pacemaker, so it never fails, and what comes
-// before an event needs no answer from us.
+// monitor. Its result is ignored by Pacemaker, so it never fails; of what comes before
+// an event only this node's promotion needs something of us.
 func (a *agent) notify(ctx context.Context) error {
-	if !a.clustered() || a.call.Notify.Type != "post" || a.conf.check(a.call) != nil {
+	if !a.clustered() || a.conf.check(a.call) != nil {
+		return nil
+	}
+	if a.call.Notify.Event() == "pre-promote" {
+		a.awaitProbes(ctx)
+	}
+	if a.call.Notify.Type != "post" {
 		return nil
 	}
 	a.cache.Drop()

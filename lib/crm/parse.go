@@ -136,7 +136,7 @@ func Parse(text []byte) (Snapshot, error) {
 func newNode(id, name string) Node {
 	return Node{
 		ID: id, Name: cmp.Or(name, id),
-		Transient: map[string]string{}, Forever: map[string]string{}, Roles: map[string]Role{},
+		Transient: map[string]string{}, Forever: map[string]string{}, Roles: map[string]Role{}, Probed: map[string]bool{},
 	}
 }
 
@@ -207,7 +207,7 @@ func (n *Node) state(x stateXML) {
 		// No controller runs there; the membership flag is the connection.
 		n.Online, n.Pending, n.Unclean = n.InMembership, false, false
 	}
-	n.Roles = roles(x.Resources)
+	n.Roles, n.Probed = roles(x.Resources), probed(x.Resources)
 	n.Promoted = slices.ContainsFunc(x.Resources, func(r historyXML) bool { return promoted(r.Ops) })
 }
 

@@ -36,6 +36,17 @@ func roles(resources []historyXML) map[string]Role {
 	return m
 }
 
+// probed are the resources of which more is known than that a probe is under way:
+// whatever else was begun, was begun because the cluster knows what is there.
+func probed(resources []historyXML) map[string]bool {
+	m := make(map[string]bool, len(resources))
+	for _, r := range resources {
+		id, _, _ := strings.Cut(r.ID, ":")
+		m[id] = m[id] || slices.ContainsFunc(r.Ops, func(op opXML) bool { return op.Status != opPending || op.Operation != "monitor" })
+	}
+	return m
+}
+
 // role replays a resource's history in the order of the calls and takes the last
 // operation that succeeded: an operation that failed leaves the role as it was,
 // which is also what a reader must assume.

@@ -72,6 +72,11 @@ type Node struct {
 	// Roles are the resources with a history on the node, by resource id
 	// without instance number. Never nil.
 	Roles map[string]Role
+	// Probed are the resources of which the cluster knows what they do on the node:
+	// a probe has been answered, or something else was begun since. The others may
+	// run there unseen. A controller that was started anew has no history until its
+	// probes have been answered. Never nil.
+	Probed map[string]bool
 	// Promoted is whether any resource was last known as promoted there, or on
 	// its way into that role or out of it. It holds for a lost node too, whose
 	// history is kept while its attributes are not.

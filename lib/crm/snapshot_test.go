@@ -361,3 +361,27 @@ func BenchmarkParse(b *testing.B) {
 		})
 	}
 }
+
+// A probe that is under way says nothing of its node yet; whatever else is under way
+// was begun by a cluster that knows what is there.
+func TestProbed(t *testing.T) {
+	op := func(name, call, rc, status string) string {
+		return `<lrm_rsc_op id="x" operation="` + name + `" call-id="` + call + `" rc-code="` + rc + `" op-status="` + status + `"/>`
+	}
+	for name, tt := range map[string]struct {
+		ops  string
+		want bool
+	}{
+		"no history":             {"", false},
+		"the probe is under way": {op("monitor", "-1", "193", "-1"), false},
+		"the probe has answered": {op("monitor", "5", "7", "0"), true},
+		"the probe has failed":   {op("monitor", "5", "5", "4"), true},
+		"a start is under way":   {op("start", "-1", "193", "-1"), true},
+		"a stop is under way":    {op("stop", "-1", "193", "-1"), true},
+	} {
+		s := parse(t, cib("", "", `<node_state id="1" uname="a"><lrm><lrm_resources><lrm_resource id="pg:1">`+tt.ops+`</lrm_resource></lrm_resources></lrm></node_state>`))
+		if got := s.Nodes["a"].Probed["pg"]; got != tt.want {
+			t.Errorf("%s: %v, want %v", name, got, tt.want)
+		}
+	}
+}
