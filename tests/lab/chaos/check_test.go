@@ -156,3 +156,31 @@ func TestLeftAt(t *testing.T) {
 		}
 	}
 }
+
+// A node that is back and looks healthy may still be about to be fenced.
+func TestDoomed(t *testing.T) {
+	now := time.Now()
+	line := func(ago int, text string) cluster.LogLine {
+		return cluster.LogLine{At: now.Add(-ms(ago)), Text: "(x) \tnotice: " + text}
+	}
+	asked := "Requesting peer fencing (reboot) targeting n1 | id=74ca7572 state=querying base_timeout=300"
+	tried := "Operation 'reboot' [2215] targeting n1 using fence-n1 returned 1 | call 7 from pacemaker-controld.47"
+	over := "Operation 'reboot' targeting n1 by n2 for pacemaker-controld.48@n2: OK (complete) | id=74ca7572"
+	for _, c := range []struct {
+		name  string
+		lines []cluster.LogLine
+		want  string
+	}{
+		{"nothing", nil, ""},
+		{"asked", []cluster.LogLine{line(500, asked)}, "n1"},
+		{"asked twice", []cluster.LogLine{line(500, asked), line(400, asked)}, "n1"},
+		{"one device has failed", []cluster.LogLine{line(500, asked), line(300, tried)}, "n1"},
+		{"over", []cluster.LogLine{line(300, over), line(500, asked)}, ""},
+		{"again", []cluster.LogLine{line(500, asked), line(300, over), line(200, asked)}, "n1"},
+		{"whoever asked is dead", []cluster.LogLine{line(25_000, asked)}, ""},
+	} {
+		if got := strings.Join(doomed(c.lines, now), " "); got != c.want {
+			t.Errorf("%s: %q, want %q", c.name, got, c.want)
+		}
+	}
+}

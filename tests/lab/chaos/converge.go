@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -70,8 +71,8 @@ func (r *Run) healthy(v cluster.View) bool {
 }
 
 // converge waits until the cluster is healthy, by itself or by the documented acts
-// of an operator, which it names.
-func (r *Run) converge(ctx context.Context) (acts []string, err error) {
+// of an operator, which it names. since is when the round began.
+func (r *Run) converge(ctx context.Context, since time.Time) (acts []string, err error) {
 	begin := time.Now()
 	var refused time.Time
 	waiting, cancel := context.WithTimeout(ctx, aloneLimit)
@@ -80,7 +81,11 @@ func (r *Run) converge(ctx context.Context) (acts []string, err error) {
 	for {
 		v, err := r.C.View(waiting)
 		if err == nil && r.healthy(v) {
-			return acts, nil
+			doomed, err := r.doomed(since)
+			if err == nil && len(doomed) == 0 {
+				return acts, nil
+			}
+			why = fmt.Sprintf("%v is being fenced: %v", doomed, err)
 		}
 		if ctx.Err() != nil {
 			return acts, ctx.Err()
@@ -125,6 +130,43 @@ func (r *Run) converge(ctx context.Context) (acts []string, err error) {
 		return acts, err
 	}
 	return acts, nil
+}
+
+// fencingPatience is how long a fencing that was asked for and never reported is
+// waited for: whoever asked may be dead.
+const fencingPatience = 20 * time.Second
+
+var (
+	fencingAsked = regexp.MustCompile(`Requesting peer fencing \((?:reboot|off)\) targeting (\w+)`)
+	fencingOver  = regexp.MustCompile(`Operation '(?:reboot|off)' targeting (\w+) `)
+)
+
+// doomed are the nodes that are being fenced. A node that was silent for a moment
+// and is back looks healthy, while the other one's order to fence it waits for its
+// delay.
+func (r *Run) doomed(since time.Time) ([]string, error) {
+	var all []cluster.LogLine
+	for _, n := range r.C.NodeNames() {
+		lines, err := r.C.LogSince(n, since)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, lines...)
+	}
+	return doomed(all, time.Now()), nil
+}
+
+func doomed(lines []cluster.LogLine, now time.Time) (nodes []string) {
+	slices.SortStableFunc(lines, func(a, b cluster.LogLine) int { return a.At.Compare(b.At) })
+	for _, l := range lines {
+		if m := fencingAsked.FindStringSubmatch(l.Text); m != nil && now.Sub(l.At) < fencingPatience && !slices.Contains(nodes, m[1]) {
+			nodes = append(nodes, m[1])
+		}
+		if m := fencingOver.FindStringSubmatch(l.Text); m != nil {
+			nodes = slices.DeleteFunc(nodes, func(n string) bool { return n == m[1] })
+		}
+	}
+	return nodes
 }
 
 // refusal is a start that was refused for good: the reason asks for a rebuild.

@@ -211,7 +211,7 @@ func (r *Run) round(ctx context.Context, round Round) error {
 	if err := r.safety(begin, v.Primary()); err != nil {
 		return errors.Join(err, ofViolation(r.data(ctx)))
 	}
-	acts, err := r.converge(ctx)
+	acts, err := r.converge(ctx, begin)
 	if err != nil {
 		return errors.Join(fmt.Errorf("does not converge (after %s): %w", strings.Join(acts, ", "), err),
 			r.safety(begin, v.Primary()), ofViolation(r.data(ctx)))
