@@ -71,7 +71,9 @@ func (m *Many) Start(ctx context.Context) error {
 		return err
 	}
 	var failed []string
-	err = m.Cluster.Wait(ctx, fmt.Sprintf("%d servers to be promoted", m.Count), 5*time.Minute, func(v cluster.View) bool {
+	// Pacemaker does two actions for each processor at once, and the reference's take seconds.
+	within := 2*time.Minute + time.Duration(m.Count)*10*time.Second
+	err = m.Cluster.Wait(ctx, fmt.Sprintf("%d servers to be promoted", m.Count), within, func(v cluster.View) bool {
 		failed = v.Failures
 		n := 0
 		for _, r := range v.Resources {

@@ -2,7 +2,7 @@ package scenario
 
 import "testing"
 
-func TestOnlyFailure(t *testing.T) {
+func TestOneDeath(t *testing.T) {
 	const (
 		at    = "Nov 21 09:13:46.007 n1 pacemaker-attrd     [114] (update_attr_on_host) \tnotice: Setting fail-count-pgsql#"
 		by    = " | from n2 with no write delay\n"
@@ -10,22 +10,25 @@ func TestOnlyFailure(t *testing.T) {
 		twice = at + "asyncmon_0[n1]: 1 -> 2" + by
 		right = at + "asyncmon_0[n1]: 2 -> 1" + by
 		seen  = at + "monitor_7000[n1]: (unset) -> 1" + by
+		start = at + "start_0[n1]: (unset) -> INFINITY" + by
+		gone  = at + "asyncmon_0[n1]: 1 -> (unset)" + by
 	)
 	for _, tt := range []struct {
 		name  string
 		lines []string
-		op    string
+		ok    bool
 	}{
-		{"the watcher's", []string{told}, "asyncmon_0"},
-		{"the monitor's", []string{seen}, "monitor_7000"},
-		{"counted twice and put right", []string{told, twice, right}, "asyncmon_0"},
-		{"counted twice", []string{told, twice}, ""},
-		{"of both", []string{told, seen}, ""},
-		{"of nobody", nil, ""},
+		{"the watcher's", []string{told, gone, start}, true},
+		{"the monitor's", []string{seen}, true},
+		{"counted twice and put right", []string{told, twice, right}, true},
+		{"of nobody", []string{start}, true},
+		{"counted twice", []string{told, twice, gone}, false},
+		{"of both", []string{told, seen}, false},
+		{"of both, one after the other", []string{told, gone, start, seen}, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			if op, err := onlyFailure(tt.lines); op != tt.op || (err == nil) != (tt.op != "") {
-				t.Errorf("%q, %v", op, err)
+			if err := oneDeath(tt.lines); (err == nil) != tt.ok {
+				t.Error(err)
 			}
 		})
 	}
