@@ -38,6 +38,9 @@ func (a *agent) demote(ctx context.Context) error {
 	}
 	defer a.writeOwed(ctx)
 	seen := a.glance(ctx, ps)
+	if seen.answers && len(pg.Stalled(ctx, ps.Waiting, stalledDemotion)) > 0 {
+		seen.answers = false // it would not come to an end of its shutdown checkpoint
+	}
 	if seen.standby && !a.ownsRecord() {
 		return nil
 	}
@@ -110,6 +113,10 @@ func (a *agent) demoteStop(ctx context.Context, healthy bool) pg.StopOptions {
 	}
 	return o
 }
+
+// stalledDemotion is how long a process may wait for storage in one sleep before a
+// clean stop, which writes a checkpoint, has no prospect.
+const stalledDemotion = 10 * time.Second
 
 // answerLimit is how long a server may take to answer and still be healthy
 // enough for a clean stop.

@@ -44,6 +44,9 @@ func (a *agent) monitor(ctx context.Context) error {
 	if err != nil {
 		return a.monitorSilent(ctx, ps, err)
 	}
+	if err := a.storageAnswers(ctx, conn, ps, st); err != nil {
+		return err
+	}
 	if !a.conf.replicates() {
 		return a.monitorAlone(ctx, st)
 	}

@@ -31,6 +31,9 @@ type Processes struct {
 	// Unseen counts processes attached to the cluster's shared memory that
 	// are none of the above, such as those of a container.
 	Unseen int
+	// Waiting are those that wait in the kernel at this moment in a sleep that no
+	// signal ends, not even SIGKILL: for storage, as a rule.
+	Waiting []int
 	// changing says that a process with the data directory as its working
 	// directory is between two programs, or about to end: it shows no arguments,
 	// so what it becomes cannot be told yet.
@@ -168,10 +171,18 @@ func readStat(pid string) (procStat, error) {
 	if err != nil {
 		return procStat{}, err
 	}
+	st, err := parseStat(b)
+	if err != nil {
+		return procStat{}, fmt.Errorf("/proc/%s/stat: %w", pid, err)
+	}
+	return st, nil
+}
+
+func parseStat(b []byte) (procStat, error) {
 	// The name is in parentheses and may contain any byte.
 	f := bytes.Fields(b[bytes.LastIndexByte(b, ')')+1:])
 	if len(f) < 20 || len(f[0]) != 1 {
-		return procStat{}, fmt.Errorf("/proc/%s/stat: cannot be understood", pid)
+		return procStat{}, errors.New("cannot be understood")
 	}
 	ppid, err1 := strconv.Atoi(string(f[1]))
 	start, err2 := strconv.ParseUint(string(f[19]), 10, 64)
@@ -281,6 +292,9 @@ func (s *Server) Processes() (Processes, error) {
 		if !dir.isCwdOf(name) {
 			strangers = append(strangers, name)
 			continue
+		}
+		if st.state == waitsForDisk {
+			out.Waiting = append(out.Waiting, pid)
 		}
 		// One without arguments is about to end: they go with its memory, and a
 		// postmaster has them before it comes here.

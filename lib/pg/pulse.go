@@ -17,6 +17,9 @@ type Pulse struct {
 	Switches uint64
 }
 
+// waitsForDisk is the state of a process that waits in the kernel and cannot be woken.
+const waitsForDisk = 'D'
+
 // Pulse feels the pulse of a process. The error wraps syscall.ESRCH when it has
 // ended.
 func (p ProcessID) Pulse() (Pulse, error) {

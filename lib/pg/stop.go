@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -28,6 +29,9 @@ const (
 
 // ErrStillRunning: something of the cluster was alive when the time was over.
 var ErrStillRunning = errors.New("server still running")
+
+// errUnkillable: SIGKILL was sent and does not end what waits for storage.
+var errUnkillable = errors.New("SIGKILL does not end a process that waits for storage which gives no answer; only the power of this node does")
 
 // StopOptions tells Stop how to go about it.
 type StopOptions struct {
@@ -57,6 +61,9 @@ const (
 	// SIGQUIT, which every child obeys at once, and SIGKILL. There is nothing
 	// left that a longer wait could save.
 	orphanPatience = 200 * time.Millisecond
+	// unkillablePatience is what a process that was killed gets to come back from
+	// its storage.
+	unkillablePatience = 5 * time.Second
 	// killReserve is the part of ctx's time kept for SIGKILL.
 	killReserve = time.Second
 )
@@ -66,7 +73,9 @@ const (
 // postmaster.pid is removed. Without a server it returns at once.
 //
 // The order is SIGINT (fast), SIGQUIT (immediate), SIGKILL; children without a
-// postmaster start at SIGQUIT. When ctx ends first the error wraps
+// postmaster start at SIGQUIT. One that waits for its storage for StallLimit is not
+// asked any longer, and what still waits for it after SIGKILL is an error, however
+// much time there is. When ctx ends first the error wraps
 // ErrStillRunning and ctx's error and names the processes.
 func (s *Server) Stop(ctx context.Context, opts StopOptions) (StopResult, error) {
 	var res StopResult
@@ -89,6 +98,10 @@ func (s *Server) Stop(ctx context.Context, opts StopOptions) (StopResult, error)
 			ps = last
 		}
 		res.WasRunning = true
+		stop.stalls.look(ps.Waiting, time.Since(stop.began))
+		if stop.unkillable(ps) {
+			return false, errUnkillable
+		}
 		s.step(&stop, ps)
 		return false, nil
 	})
@@ -116,12 +129,13 @@ type stopper struct {
 	orphans     map[int]bool // got SIGQUIT
 	killed      map[int]bool
 	escalated   bool
+	stalls      stalls
 }
 
 // plan fits the steps into the time there is: an action killed half-way has
 // stopped nothing and proved nothing.
 func (p *stopper) plan(ctx context.Context, opts StopOptions) {
-	p.orphans, p.killed = map[int]bool{}, map[int]bool{}
+	p.orphans, p.killed, p.stalls = map[int]bool{}, map[int]bool{}, stalls{}
 	p.escalate = opts.Escalate
 	p.kill = 1<<62 - 1
 	if deadline, ok := ctx.Deadline(); ok {
@@ -135,12 +149,23 @@ func (p *stopper) plan(ctx context.Context, opts StopOptions) {
 	}
 }
 
+// unkillable says whether all that is left was killed and waits for storage since.
+func (p *stopper) unkillable(ps Processes) bool {
+	stuck := p.stalls.longer(unkillablePatience, time.Since(p.began))
+	for _, pid := range ps.All() {
+		if !p.killed[pid] || !slices.Contains(stuck, pid) {
+			return false
+		}
+	}
+	return len(stuck) > 0
+}
+
 // step looks at what lives and sends what is due. Every signal of a kind is
 // sent once to a process, SIGKILL again and again. What cannot be signalled has
 // ended, or is still seen by the next step.
 func (s *Server) step(p *stopper, ps Processes) {
 	now := time.Since(p.began)
-	killAll := now >= p.kill
+	killAll := now >= p.kill || len(p.stalls.longer(StallLimit, now)) > 0
 	// Someone else's half-done start would become a server after our proof.
 	for _, pid := range ps.Launching {
 		s.kill(p, pid)
