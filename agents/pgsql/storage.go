@@ -9,6 +9,11 @@ import (
 	"pgrex/lib/pg"
 )
 
+// onStorage tells what processes wait for, see pg.Conn.
+type onStorage interface {
+	OnStorage(ctx context.Context, pids []int) ([]string, error)
+}
+
 // storageAnswers fails when storage of the server gives no answer. Such a server goes
 // on to answer questions, from memory: that monitor's query succeeds says nothing about
 // whether one commit ever will. It comes before all that writes, since an agent that
@@ -16,7 +21,7 @@ import (
 //
 // Who is seen to wait is watched until it moves, so a monitor takes as long as the
 // slowest write that it meets, and not longer where there is none.
-func (a *agent) storageAnswers(ctx context.Context, conn *pg.Conn, ps pg.Processes, st pg.Status) error {
+func (a *agent) storageAnswers(ctx context.Context, conn onStorage, ps pg.Processes, st pg.Status) error {
 	began := time.Now()
 	stalled := pg.Stalled(ctx, ps.Waiting, min(pg.StallLimit, a.call.Timeout/3))
 	if len(stalled) == 0 {

@@ -2,61 +2,19 @@ package pg
 
 import (
 	"context"
-	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
-	"pgrex/lib/proc"
+	"pgrex/lib/pg/pgtest"
 )
-
-// waiter is a process of a server in data that waits in the kernel for as long as the
-// test runs: one that has called vfork(2) sleeps like one that waits for a disk until
-// its child ends or becomes another program. Only SIGKILL reaches it, which a disk's
-// waiters do not hear either.
-func waiter(t *testing.T, data string) int {
-	t.Helper()
-	perl, err := exec.LookPath("perl")
-	if err != nil {
-		t.Fatal(err)
-	}
-	program, err := os.ReadFile(perl)
-	if err != nil {
-		t.Fatal(err)
-	}
-	exe := filepath.Join(t.TempDir(), "postgres")
-	if err := os.WriteFile(exe, program, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	vfork := fmt.Sprintf(`if (syscall(%d, %d, 0, 0, 0, 0) == 0) { sleep 60; syscall(%d, 0) }`,
-		unix.SYS_CLONE, unix.CLONE_VFORK|unix.CLONE_VM|int(unix.SIGCHLD), unix.SYS_EXIT)
-	pid, err := proc.OS{}.Detach(proc.Cmd{Path: "sh", Args: []string{"-c", `cd "$0" && exec "$1" -e "$2"`, data, exe, vfork}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		s := &Server{Data: data}
-		ps, err := s.Processes()
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, p := range ps.All() {
-			_ = s.signal(p, unix.SIGKILL)
-		}
-	})
-	return pid
-}
 
 func TestStalled(t *testing.T) {
 	t.Parallel()
 	data := t.TempDir()
-	pid := waiter(t, data)
+	pid := pgtest.Waiter(t, data)
 	s := &Server{Data: data}
 	var ps Processes
 	eventually(t, "a process that waits", func() bool {

@@ -138,6 +138,8 @@ func printStatus(ctx context.Context, cl *cluster.Cluster) error {
 		switch {
 		case n.Frozen:
 			state = "frozen"
+		case n.Hangs:
+			state = "hangs"
 		case n.On():
 			state = "on"
 		}

@@ -46,6 +46,9 @@ func (r *Run) repair(ctx context.Context) error {
 		if n.Frozen {
 			errs = append(errs, r.C.Freeze(ctx, n.Name, false))
 		}
+		if n.Hangs {
+			errs = append(errs, r.C.Hang(ctx, n.Name, false))
+		}
 		if !r.C.Azure {
 			errs = append(errs, r.C.BMC(ctx, n.Name, true), r.C.Site.Heal(ctx, bmc.MachineOf(n.Name), network.Management))
 		}

@@ -50,8 +50,10 @@ func diskFull(ctx context.Context, t Target) (fault.Evidence, error) {
 func diskDead(ctx context.Context, t Target) (fault.Evidence, error) {
 	const noLogFlush = 2
 	// The number of the request says that it answers: perl wants a variable for that.
-	out, err := t.sh(ctx, fmt.Sprintf(`perl -e 'open(F,"<","/disk") or die $!; my $how = pack("L", %d); ioctl(F, 0x8004587d, $how) or die $!' 2>&1
-touch /disk/chaos-probe 2>&1 && echo written; true`, noLogFlush))
+	out, err := t.sh(ctx, fmt.Sprintf(`for d in /disk /dbfp; do
+perl -e 'open(F,"<",$ARGV[0]) or die $!; my $how = pack("L", %d); ioctl(F, 0x8004587d, $how) or die $!' $d 2>&1
+done
+touch /dbfp/chaos-probe 2>&1 && echo written; true`, noLogFlush))
 	if err == nil && !strings.Contains(out, "error") {
 		err = fmt.Errorf("its disk still takes writes: %q", out)
 	}
@@ -67,7 +69,7 @@ func diskReplaced(ctx context.Context, t Target) error {
 	}
 	short, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	if _, err := t.Must(short, t.Node, "touch", "/disk/chaos-probe"); err == nil {
+	if _, err := t.Must(short, t.Node, "touch", "/dbfp/chaos-probe"); err == nil {
 		return nil
 	}
 	t.Log("the power of %s goes off and on, for its disk", t.Node)

@@ -49,6 +49,12 @@ func commands() map[string]command {
 		"thaw": {"NODE", "go on after freeze", func(ctx context.Context, s *site.Site, a []string) (Evidence, error) {
 			return Evidence{Fault: "thaw " + a[0]}, s.Freeze(ctx, a[0], false)
 		}},
+		"hang-disk": {"NODE", "its data volume takes no writes and gives no answer (--disk=loop)", func(ctx context.Context, s *site.Site, a []string) (Evidence, error) {
+			return Hang(ctx, s, a[0])
+		}},
+		"release-disk": {"NODE", "the data volume goes on", func(ctx context.Context, s *site.Site, a []string) (Evidence, error) {
+			return Evidence{Fault: "release the data volume of " + a[0]}, s.Hang(ctx, a[0], false)
+		}},
 		"bmc-off": {"NODE", "its BMC answers nobody", func(ctx context.Context, s *site.Site, a []string) (Evidence, error) {
 			return BMCGone(ctx, s, a[0])
 		}},

@@ -21,8 +21,9 @@ type Config struct {
 	Dir string
 	// Lower is the root file system below the overlay, normally "/".
 	Lower string
-	// Disk is the block device on /disk, empty when data is on a tmpfs.
-	Disk string
+	// Disk is the block device on /disk, Volume the one on DataVolume; both are
+	// empty when data is on a tmpfs.
+	Disk, Volume string
 	// Loop is the number of a block device the node gets as /dev/labdisk.
 	Loop uint64
 	// LANs are the networks the node is plugged into.
@@ -43,6 +44,10 @@ func (c Config) Logs() string { return filepath.Join(c.Dir, "log") }
 func (c Config) work() string { return filepath.Join(c.Dir, "work") }
 func (c Config) root() string { return filepath.Join(c.Dir, "root") }
 
-// Durable are the directories that are on the block device when there is one:
-// PostgreSQL's, the agents' tmpdir and the cluster's memory.
-func Durable() []string { return []string{"/dbfp", "/var/lib/pgsql", "/var/lib/pacemaker"} }
+// DataVolume is where the file system of PostgreSQL's data and WAL is: a device
+// of its own, as where it can fill up or hang without the system's.
+const DataVolume = "/dbfp"
+
+// Durable are the directories that are on the other block device when there is
+// one: the agents' tmpdir and the cluster's memory.
+func Durable() []string { return []string{"/var/lib/pgsql", "/var/lib/pacemaker"} }

@@ -101,6 +101,13 @@ func mountRoot(c Config) error {
 				return err
 			}
 		}
+		volume := filepath.Join(c.root(), DataVolume)
+		if err := os.MkdirAll(volume, 0o755); err != nil {
+			return err
+		}
+		if err := mount(c.Volume, volume, "ext4", 0, ""); err != nil {
+			return err
+		}
 	}
 	return mount(c.Logs(), filepath.Join(c.root(), "var/log"), "", unix.MS_BIND, "")
 }

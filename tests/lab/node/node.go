@@ -42,15 +42,16 @@ type Node struct {
 	mu     sync.Mutex
 	init   *host.Process
 	ns     string // path of the network namespace while on
-	loop   *host.Loop
+	disks  []*disk
 	frozen bool
+	hangs  *os.File // the data volume while it hangs
 	boots  int
 }
 
 // New makes the machine's disk; it is powered off. group names its control
 // group, binary is the lab's own executable, which becomes the first process.
-// With onDisk, the Durable directories are on a file system that loses what
-// was not synced when the power goes.
+// With onDisk, the Durable directories and the data volume are on file systems
+// that lose what was not synced when the power goes.
 func New(ctx context.Context, cfg Config, sw *network.Switch, group, binary string, onDisk bool) (*Node, error) {
 	g, err := host.NewFreezer(group)
 	if err != nil {
@@ -62,29 +63,20 @@ func New(ctx context.Context, cfg Config, sw *network.Switch, group, binary stri
 			return nil, err
 		}
 	}
-	size := int64(smallDisk)
-	if onDisk {
-		size = diskSize
+	if !onDisk {
+		n.disks = []*disk{{file: filepath.Join(cfg.Dir, "disk.img"), size: smallDisk}}
+	} else {
+		for _, name := range []string{"disk.img", "volume.img"} {
+			n.disks = append(n.disks, &disk{file: filepath.Join(cfg.Dir, name), size: diskSize, holdsFiles: true})
+		}
 	}
-	f, err := os.Create(n.diskFile())
-	if err != nil {
-		return nil, err
-	}
-	if err := f.Truncate(size); err != nil {
-		return nil, err
-	}
-	if err := f.Close(); err != nil {
-		return nil, err
-	}
-	if onDisk {
-		if _, err := host.Output(ctx, "mkfs.ext4", "-q", "-F", "-J", "size=16", n.diskFile()); err != nil {
-			return nil, fmt.Errorf("cannot make file system: %w", err)
+	for _, d := range n.disks {
+		if err := d.create(ctx); err != nil {
+			return nil, err
 		}
 	}
 	return n, nil
 }
-
-func (n *Node) diskFile() string { return filepath.Join(n.cfg.Dir, "disk.img") }
 
 // Config is what the node was made with.
 func (n *Node) Config() Config { return n.cfg }
@@ -136,15 +128,17 @@ func (n *Node) PowerOn(ctx context.Context) error {
 	if err := n.clean(ctx); err != nil {
 		return err
 	}
-	var err error
-	if n.loop, err = host.AttachLoop(n.diskFile()); err != nil {
-		return err
+	for _, d := range n.disks {
+		if err := d.attach(); err != nil {
+			return err
+		}
 	}
 	cfg := n.cfg
 	if n.onDisk {
-		cfg.Disk = n.loop.Device
+		cfg.Disk, cfg.Volume = n.disks[0].loop.Device, n.disks[1].loop.Device
 	}
-	if cfg.Loop, err = n.loop.Number(); err != nil {
+	var err error
+	if cfg.Loop, err = n.disks[len(n.disks)-1].loop.Number(); err != nil {
 		return err
 	}
 	if err := n.start(ctx, cfg); err != nil {
@@ -239,11 +233,14 @@ func (n *Node) PowerOff(ctx context.Context) error {
 
 // die ends everything on the node at one instant.
 func (n *Node) die(ctx context.Context) error {
+	if n.hangs != nil {
+		return n.dieHanging(ctx)
+	}
 	if n.onDisk {
 		if err := n.group.Freeze(ctx); err != nil {
 			return err
 		}
-		if err := n.loop.Snapshot(ctx, n.diskFile(), n.diskFile()+".next"); err != nil {
+		if err := n.snapshot(ctx); err != nil {
 			return err
 		}
 	}
@@ -251,6 +248,15 @@ func (n *Node) die(ctx context.Context) error {
 		return err
 	}
 	return n.clean(ctx)
+}
+
+func (n *Node) snapshot(ctx context.Context) error {
+	for _, d := range n.disks {
+		if err := d.snapshot(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // clean waits for the end of what was on and takes its parts away. The first
@@ -265,13 +271,8 @@ func (n *Node) clean(ctx context.Context) error {
 		return fmt.Errorf("%s does not die: %w", n.cfg.Name, ctx.Err())
 	}
 	n.init, n.frozen = nil, false
-	if n.loop != nil {
-		_ = n.loop.Close()
-		n.loop = nil
-	}
-	next := n.diskFile() + ".next"
-	if _, err := os.Stat(next); err == nil {
-		if err := os.Rename(next, n.diskFile()); err != nil {
+	for _, d := range n.disks {
+		if err := d.detach(); err != nil {
 			return err
 		}
 	}
@@ -320,6 +321,9 @@ func (n *Node) Destroy(ctx context.Context) error {
 	defer n.mu.Unlock()
 	if !n.on() {
 		return nil
+	}
+	if n.hangs != nil {
+		return n.dieHanging(ctx)
 	}
 	if err := n.group.Kill(ctx); err != nil {
 		return err

@@ -274,6 +274,11 @@ func (r *Run) repairRoom(ctx context.Context) error {
 				return err
 			}
 		}
+		if n.Hangs {
+			if err := r.Hang(ctx, n.Name, false); err != nil {
+				return err
+			}
+		}
 		if n.BMC == 0 && !r.Azure {
 			if err := r.BMC(ctx, n.Name, true); err != nil {
 				return err

@@ -61,7 +61,7 @@ type Scenario struct {
 func All() []Scenario {
 	var all []Scenario
 	for _, group := range [][]Scenario{
-		basic(), switchovers(), power(), alone(), agentKills(), controllers(), syncs(), cuts(), upkeep(), watchers(), rejoins(), severalNodes(), dropIns(), addresses(), fencing(), modes(), inAzure(), mixed(), guides(),
+		basic(), switchovers(), power(), disks(), alone(), agentKills(), controllers(), syncs(), cuts(), upkeep(), watchers(), rejoins(), severalNodes(), dropIns(), addresses(), fencing(), modes(), inAzure(), mixed(), guides(),
 	} {
 		all = append(all, group...)
 	}

@@ -186,6 +186,12 @@ func (s *Site) Freeze(ctx context.Context, node string, on bool) error {
 	return err
 }
 
+// Hang makes a machine's data volume hang, or go on as if nothing had been.
+func (s *Site) Hang(ctx context.Context, node string, on bool) error {
+	_, err := s.order(ctx, request{Op: opHang, Node: node, On: on})
+	return err
+}
+
 // Cut drops a machine's packets on LANs. BMCs are machines too, see bmc.MachineOf.
 func (s *Site) Cut(ctx context.Context, machine string, d network.Direction, lans ...network.LAN) error {
 	_, err := s.order(ctx, request{Op: opCut, Node: machine, Dir: d, LANs: lans})

@@ -266,6 +266,10 @@ func (d *daemon) obey(ctx context.Context, q request) (response, error) {
 		return response{}, n.Freeze(ctx)
 	case q.Op == opFreeze:
 		return response{}, n.Thaw(ctx)
+	case q.Op == opHang && q.On:
+		return response{}, n.Hang()
+	case q.Op == opHang:
+		return response{}, n.Release()
 	case q.Op == opBMC && q.On:
 		return response{}, d.bmcs[q.Node].Start(ctx)
 	case q.Op == opBMC:
@@ -279,7 +283,7 @@ func (d *daemon) status() *Status {
 	for _, name := range d.plan.NodeNames() {
 		n := d.nodes[name]
 		s.Nodes = append(s.Nodes, NodeStatus{
-			Name: name, Pid: n.Pid(), Boots: n.Boots(), Frozen: n.Frozen(), BMC: d.bmcPid(name),
+			Name: name, Pid: n.Pid(), Boots: n.Boots(), Frozen: n.Frozen(), Hangs: n.Hangs(), BMC: d.bmcPid(name),
 		})
 	}
 	return s

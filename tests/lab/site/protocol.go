@@ -18,6 +18,7 @@ const (
 	opStatus  = "status"
 	opPower   = "power"
 	opFreeze  = "freeze"
+	opHang    = "hang"
 	opCut     = "cut"
 	opHeal    = "heal"
 	opHealAll = "heal-all"
@@ -55,6 +56,8 @@ type NodeStatus struct {
 	Boots int
 	// Frozen says that it is stopped with everything on it.
 	Frozen bool
+	// Hangs says that its data volume takes no writes and gives no answer.
+	Hangs bool
 	// BMC is the process of its management controller, 0 when that is down.
 	BMC int
 }
