@@ -30,6 +30,8 @@ type site struct {
 	env  map[string]string
 	f    *fakeCluster
 	user proc.User
+	// children are the command lines that were run, PostgreSQL's among them.
+	children []string
 }
 
 // fresh is what sites are copied from. One database of three is enough, and a copy of it takes a
@@ -161,6 +163,9 @@ func (s *site) tools() proc.Runner { return siteRunner{s} }
 type siteRunner struct{ s *site }
 
 func (r siteRunner) Run(ctx context.Context, cmd proc.Cmd) (proc.Result, error) {
+	r.s.f.mu.Lock()
+	r.s.children = append(r.s.children, cmd.Path+" "+strings.Join(cmd.Args, " "))
+	r.s.f.mu.Unlock()
 	if strings.HasPrefix(cmd.Path, "/") {
 		return proc.OS{}.Run(ctx, cmd)
 	}

@@ -128,7 +128,12 @@ func TestIdentities(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			s.ForgetRequests()
-			r := s.call(t, "status", append([]string{"plug=n2", "verbose=1"}, tt.params...)...)
+			debug := filepath.Join(t.TempDir(), "debug")
+			r := s.call(t, "status", append([]string{"plug=n2", "verbose=1", "verbose_level=5", "debug_file=" + debug}, tt.params...)...)
+			written, err := os.ReadFile(debug)
+			if err != nil {
+				t.Fatal(err)
+			}
 			if tt.as != "" {
 				r.check(t, 0, "Status: ON", tt.parts...)
 			} else {
@@ -140,8 +145,8 @@ func TestIdentities(t *testing.T) {
 				}
 			}
 			for _, word := range []string{"s3cr3t", "wr0ng", "stand-in-token", "token-of-elsewhere", "PRIVATE"} {
-				if strings.Contains(r.stderr+r.stdout, word) {
-					t.Errorf("a secret is shown: %v", r)
+				if strings.Contains(r.stderr+r.stdout+string(written), word) {
+					t.Errorf("a secret is shown: %v\n%s", r, written)
 				}
 			}
 		})

@@ -3,10 +3,12 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/hex"
 	"flag"
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -221,6 +223,34 @@ func swallow(d time.Duration) func(*testing.T, *ipmitest.BMC) {
 			}
 			return 0
 		}})
+	}
+}
+
+// Neither the most talkative setting nor a debug file shows what proves who we are, in any
+// form, however an action ends.
+func TestSecretsWithDebug(t *testing.T) {
+	t.Parallel()
+	const kg = "6b65792d6f662d626d63"
+	debug := filepath.Join(t.TempDir(), "debug")
+	b := ipmitest.Start(t, ipmitest.Options{Kg: []byte("key-of-bmc")})
+	b.Set(true)
+	var said strings.Builder
+	for _, lines := range [][]string{
+		{"action=status"}, {"action=monitor"}, {"action=reboot"}, {"action=off", "lanplus=0"}, {"action=off", "password=" + ipmitest.Password + "x"},
+		{"action=status", "hexadecimal_kg=" + kg + "00"}, {"action=validate-all"}, {"action=nonsense"}, {"action=off", "power_timeout=" + ipmitest.Password},
+	} {
+		r := call(t.Context(), b.Port, append([]string{"hexadecimal_kg=" + kg, "lanplus=1", "verbose=1", "verbose_level=9", "debug_file=" + debug}, lines...)...)
+		fmt.Fprintln(&said, r.stdout, r.stderr)
+	}
+	written, err := os.ReadFile(debug)
+	if err != nil || len(written) == 0 {
+		t.Fatalf("no debug file: %v", err)
+	}
+	said.Write(written)
+	for _, word := range []string{ipmitest.Password, hex.EncodeToString([]byte(ipmitest.Password)), kg, "key-of-bmc"} {
+		if i := strings.Index(said.String(), word); i >= 0 {
+			t.Errorf("%q is shown: %s", word, said.String()[max(0, i-200):i+len(word)])
+		}
 	}
 }
 
