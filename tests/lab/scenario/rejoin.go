@@ -470,8 +470,9 @@ func rejoinCleanup(ctx context.Context, r *Run) error {
 		if err := cleanup(); err != nil {
 			return err
 		}
+		// The start that did not wait for it counts as a server until it is stopped.
 		err := r.Wait(ctx, "the rewind to be complete, and to say so", time.Minute, func(v cluster.View) bool {
-			return strings.HasPrefix(v.Attribute(was.primary, "pgsql-rejoin"), "rewind complete: waits for the next start")
+			return out(v) && strings.HasPrefix(v.Attribute(was.primary, "pgsql-rejoin"), "rewind complete: waits for the next start")
 		})
 		if err != nil {
 			return err
