@@ -24,6 +24,9 @@ const (
 	operatorLimit = 3 * time.Minute
 	// helpAfter is when an operator looks for what is plainly missing.
 	helpAfter = 20 * time.Second
+	// healthStays is how long health must last. What has just been broken is noticed
+	// after corosync's token of a second.
+	healthStays = 2 * time.Second
 	// refusalStays is how long a start that was refused must be the last word.
 	refusalStays = 5 * time.Second
 )
@@ -66,16 +69,18 @@ func (r *Run) healthy(v cluster.View) bool {
 	}
 	for _, n := range r.C.NodeNames() {
 		// For a second after a node died the cluster still believes in it.
-		if ps, err := fault.Find(r.C.Site, n, fault.Postmaster); err != nil || len(ps) != 1 {
-			return false
+		for _, p := range []fault.Pattern{fault.Postmaster, fault.Daemon("corosync"), fault.Daemon("pacemakerd")} {
+			if ps, err := fault.Find(r.C.Site, n, p); err != nil || len(ps) == 0 {
+				return false
+			}
 		}
 	}
 	return true
 }
 
 // converge waits until the cluster is healthy, by itself or by the documented acts
-// of an operator, which it names. since is when the round began.
-func (r *Run) converge(ctx context.Context, since time.Time) (acts []string, err error) {
+// of an operator, which it names. since is when the round began, at when health did.
+func (r *Run) converge(ctx context.Context, since time.Time) (acts []string, at time.Time, err error) {
 	begin := time.Now()
 	var refused time.Time
 	waiting, cancel := context.WithTimeout(ctx, aloneLimit)
@@ -85,13 +90,22 @@ func (r *Run) converge(ctx context.Context, since time.Time) (acts []string, err
 		v, err := r.C.View(waiting)
 		if err == nil && r.healthy(v) {
 			doomed, err := r.doomed(since)
-			if err == nil && len(doomed) == 0 {
-				return acts, nil
+			switch {
+			case err != nil || len(doomed) > 0:
+				at = time.Time{}
+				why = fmt.Sprintf("%v is being fenced: %v", doomed, err)
+			case at.IsZero():
+				at = time.Now()
+			case time.Since(at) > healthStays:
+				return acts, at, nil
 			}
-			why = fmt.Sprintf("%v is being fenced: %v", doomed, err)
+			if life.Pause(waiting, 200*time.Millisecond) == nil {
+				continue
+			}
 		}
+		at = time.Time{}
 		if ctx.Err() != nil {
-			return acts, ctx.Err()
+			return acts, at, ctx.Err()
 		}
 		if waiting.Err() != nil {
 			break
@@ -111,7 +125,7 @@ func (r *Run) converge(ctx context.Context, since time.Time) (acts []string, err
 			acts = append(acts, r.help(waiting, v)...)
 			if p := v.Primary(); p != "" {
 				if wrong := checkDiverged(waiting, r.C, p); len(wrong) > 0 {
-					return acts, violation("%s", strings.Join(wrong, "; "))
+					return acts, at, violation("%s", strings.Join(wrong, "; "))
 				}
 			}
 		}
@@ -130,9 +144,9 @@ func (r *Run) converge(ctx context.Context, since time.Time) (acts []string, err
 	}}
 	acts = append(acts, "pcs resource cleanup")
 	if err := helper.Heal(ctx, operatorLimit); err != nil {
-		return acts, err
+		return acts, at, err
 	}
-	return acts, nil
+	return acts, time.Now(), nil
 }
 
 // fencingPatience is how long a fencing that was asked for and never reported is

@@ -211,12 +211,12 @@ func (r *Run) round(ctx context.Context, round Round) error {
 	if err := r.safety(begin, v.Primary()); err != nil {
 		return errors.Join(err, ofViolation(r.data(ctx)))
 	}
-	acts, err := r.converge(ctx, begin)
+	acts, at, err := r.converge(ctx, begin)
 	if err != nil {
 		return errors.Join(fmt.Errorf("does not converge (after %s): %w", strings.Join(acts, ", "), err),
 			r.safety(begin, v.Primary()), ofViolation(r.data(ctx)))
 	}
-	took := time.Since(healed)
+	took := max(at.Sub(healed), 0)
 	if err := r.w.WaitAcknowledgedBy(ctx, time.Now(), 20*time.Second); err != nil {
 		return fmt.Errorf("healthy, and no commit is acknowledged: %w", err)
 	}
