@@ -125,25 +125,7 @@ func TestStoppedWatcherIsReplaced(t *testing.T) {
 	var started []proc.Cmd
 	a, log := newTestAgent(t, newFakeCluster("n1", "n1", "n2"), "monitor", nil)
 	a.spawn = func(c proc.Cmd) (int, error) { started = append(started, c); return 1, nil }
-	pid, err := proc.OS{}.Detach(proc.Cmd{Path: "flock", Args: []string{"-F", a.runFile(runWatcher), "flock", "-F", a.runFile(runLock), "sleep", "100"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	id, err := pg.IdentifyProcess(pid)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = id.Signal(syscall.SIGKILL) })
-	for deadline := time.Now().Add(5 * time.Second); ; <-time.After(5 * time.Millisecond) {
-		f, err := tryLock(a.runFile(runLock))
-		if err != nil {
-			break
-		}
-		_ = f.Close()
-		if time.Now().After(deadline) {
-			t.Fatal("nobody locks")
-		}
-	}
+	id := holdLock(t, a.runFile(runLock), "-F", a.runFile(runWatcher), "flock", "-F", a.runFile(runLock), "sleep", "100")
 	put(t, a.runFile(runWatcher), watch{id, id, a.watchParams()}.String())
 	put(t, a.conf.data+"/postmaster.pid", get(t, "/proc/self/stat")[:strings.Index(get(t, "/proc/self/stat"), " ")]+"\n")
 	a.keepWatcher(t.Context())

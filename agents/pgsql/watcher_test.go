@@ -328,25 +328,8 @@ func TestSilence(t *testing.T) {
 	path := a.runFile(runWatcher)
 	for _, trap := range []string{"", "trap '' TERM; "} {
 		// The lock is inherited by the shell, which then plays the watcher.
-		pid, err := proc.OS{}.Detach(proc.Cmd{Path: "flock", Args: []string{"-F", path, "sh", "-c", trap + "while :; do read x </dev/zero; done"}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		var id pg.ProcessID
-		for began := time.Now(); ; <-time.After(5 * time.Millisecond) {
-			f, err := tryLock(path)
-			if err != nil {
-				break
-			}
-			_ = f.Close()
-			if time.Since(began) > 5*time.Second {
-				t.Fatal("nobody locks")
-			}
-		}
+		id := holdLock(t, path, "-F", path, "sh", "-c", trap+"while :; do read x </dev/zero; done")
 		<-time.After(50 * time.Millisecond) // the trap
-		if id, err = pg.IdentifyProcess(pid); err != nil {
-			t.Fatal(err)
-		}
 		// The last one's name is still there at first.
 		put(t, path, watch{pg.ProcessID{PID: 1 << 30, Start: 1}, id, "p"}.String())
 		named := time.AfterFunc(100*time.Millisecond, func() { put(t, path, watch{id, id, "p"}.String()) })

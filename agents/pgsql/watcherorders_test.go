@@ -12,11 +12,11 @@ import (
 	"pgrex/lib/proc"
 )
 
-// playWatcher starts a process that holds the watcher's lock and is named in its file.
-func playWatcher(t *testing.T, a *agent) pg.ProcessID {
+// holdLock starts a process that holds the lock on a file, by flock with these
+// arguments, and ends it after the test.
+func holdLock(t *testing.T, path string, args ...string) pg.ProcessID {
 	t.Helper()
-	path := a.runFile(runWatcher)
-	pid, err := proc.OS{}.Detach(proc.Cmd{Path: "flock", Args: []string{"-F", path, "sleep", "100"}})
+	pid, err := proc.OS{}.Detach(proc.Cmd{Path: "flock", Args: args})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -28,13 +28,20 @@ func playWatcher(t *testing.T, a *agent) pg.ProcessID {
 	for began := time.Now(); ; <-time.After(5 * time.Millisecond) {
 		f, err := tryLock(path)
 		if err != nil {
-			break
+			return id
 		}
 		_ = f.Close()
 		if time.Since(began) > 10*time.Second {
 			t.Fatal("nobody locks")
 		}
 	}
+}
+
+// playWatcher starts a process that holds the watcher's lock and is named in its file.
+func playWatcher(t *testing.T, a *agent) pg.ProcessID {
+	t.Helper()
+	path := a.runFile(runWatcher)
+	id := holdLock(t, path, "-F", path, "sleep", "100")
 	put(t, path, watch{id, pg.ProcessID{PID: 1 << 30, Start: 1}, "p"}.String())
 	return id
 }
