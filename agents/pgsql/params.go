@@ -179,7 +179,8 @@ or peer authentication (leave both empty), keeps it out of there. Setting it wit
 			Short: "Query that proves the server healthy",
 			Long: `Run by monitor in addition to the agent's own query when it differs from the default; a failure makes
 the monitor fail. In a replicated setup it runs on the primary only. It should be quick and must not write: its time
-adds to every monitor, and a primary that waits for its standby would make a writing query hang.`,
+adds to every monitor, and a primary that waits for its standby would make a writing query hang. Names are looked up
+by the search_path of the role and the database: write them with their schema where others may create objects.`,
 		},
 		{
 			Name: "pgdb", Type: meta.String, Default: "template1", Reloadable: true,
