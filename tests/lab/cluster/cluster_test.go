@@ -91,6 +91,33 @@ func TestHealthyAsync(t *testing.T) {
 	}
 }
 
+// TestHealthyQuorum: the address for reading may be on the primary only while
+// standbys vote.
+func TestHealthyQuorum(t *testing.T) {
+	b, err := os.ReadFile("testdata/crm_mon.xml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	nodes := []string{"n1", "n2"}
+	for status, want := range map[string]bool{"HS:sync": false, "HS:quorum": true} {
+		v, err := parseView("n1", []byte(strings.Replace(string(b), `value="HS:sync"`, `value="`+status+`"`, 1)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, r := range v.Resources {
+			if r.ID == IPStandby {
+				v.Resources[i].Nodes = []string{v.Primary()}
+			}
+		}
+		if on := v.On(IPStandby, "Started"); len(on) != 1 || on[0] != v.Primary() {
+			t.Fatalf("the address for reading is on %v", on)
+		}
+		if got := v.Healthy(nodes); got != want {
+			t.Errorf("%s: healthy %v: %s", status, got, v.Line())
+		}
+	}
+}
+
 func TestParseLogLine(t *testing.T) {
 	near := time.Date(2026, 11, 21, 0, 0, 0, 0, time.Local)
 	l, ok := parseLogLine("Nov 21 05:34:58.791 n2 pacemaker-fenced    [53] (finalize_op) \tnotice: Operation 'reboot' done", near)

@@ -133,7 +133,8 @@ func (v View) Sync() []string {
 
 // Healthy says whether everything runs: a primary with both addresses, all
 // other nodes as standbys, one of which may be promoted and has the address
-// for reading.
+// for reading. Where standbys vote the primary may have that: by the rules of
+// docs/examples/pgrex.pcs it is for a standby that holds every commit.
 func (v View) Healthy(nodes []string) bool {
 	p := v.Primary()
 	if p == "" || v.Maintenance || len(v.Online()) != len(nodes) || len(v.On(ResourcePgsql, "Unpromoted")) != len(nodes)-1 {
@@ -147,8 +148,9 @@ func (v View) Healthy(nodes []string) bool {
 			return false
 		}
 	}
+	votes := func(n string) bool { return v.Status(n) == "HS:quorum" }
 	on := v.On(IPStandby, "Started")
-	return len(on) == 1 && (len(nodes) == 1 || on[0] != p) && v.Status(p) == "PRI"
+	return len(on) == 1 && (len(nodes) == 1 || on[0] != p || slices.ContainsFunc(nodes, votes)) && v.Status(p) == "PRI"
 }
 
 // Line is the view in one line for logs.

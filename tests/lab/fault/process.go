@@ -136,10 +136,9 @@ func Signal(ctx context.Context, s *site.Site, node, what string, match Pattern,
 		}
 		names = append(names, p.String())
 	}
-	want := map[unix.Signal]string{unix.SIGKILL: "", unix.SIGSTOP: "T", unix.SIGCONT: "RSD"}[sig]
 	err = host.Poll(ctx, e.Fault, 2*time.Millisecond, func() (bool, error) {
 		for _, p := range ps {
-			if st := state(p.Pid); (st == "" || st == "Z") != (want == "") || want != "" && !strings.Contains(want, st) {
+			if !took(sig, state(p.Pid)) {
 				return false, nil
 			}
 		}
@@ -150,6 +149,20 @@ func Signal(ctx context.Context, s *site.Site, node, what string, match Pattern,
 	}
 	e.Detail = fmt.Sprintf("seen %v after: %s", time.Since(e.At).Round(time.Millisecond), strings.Join(names, ", "))
 	return e, nil
+}
+
+// took says whether a signal has had its effect on a process in a state.
+func took(sig unix.Signal, state string) bool {
+	gone := state == "" || state == "Z"
+	switch sig {
+	case unix.SIGSTOP:
+		return state == "T"
+	case unix.SIGCONT:
+		// Who goes on may end at once: a walreceiver whose primary has died meanwhile.
+		return gone || strings.Contains("RSD", state)
+	default:
+		return gone
+	}
 }
 
 // state is a process's state letter, empty when it is gone.

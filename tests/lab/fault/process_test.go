@@ -55,3 +55,21 @@ func TestPostmaster(t *testing.T) {
 		t.Errorf("%v: %v, its child %v: %v", parent, Postmaster(parent), child, Postmaster(child))
 	}
 }
+
+func TestTook(t *testing.T) {
+	for _, tt := range []struct {
+		sig   unix.Signal
+		state string
+		want  bool
+	}{
+		{unix.SIGKILL, "", true}, {unix.SIGKILL, "Z", true}, {unix.SIGKILL, "S", false}, {unix.SIGKILL, "T", false},
+		{unix.SIGTERM, "", true}, {unix.SIGTERM, "R", false},
+		{unix.SIGSTOP, "T", true}, {unix.SIGSTOP, "S", false}, {unix.SIGSTOP, "", false}, {unix.SIGSTOP, "Z", false},
+		{unix.SIGCONT, "S", true}, {unix.SIGCONT, "R", true}, {unix.SIGCONT, "T", false},
+		{unix.SIGCONT, "", true}, {unix.SIGCONT, "Z", true},
+	} {
+		if got := took(tt.sig, tt.state); got != tt.want {
+			t.Errorf("%s, process %q: %v", unix.SignalName(tt.sig), tt.state, got)
+		}
+	}
+}
