@@ -207,16 +207,15 @@ func (r *Run) help(ctx context.Context, v cluster.View) (acts []string) {
 		if err != nil || !m.On() || m.Frozen {
 			continue
 		}
-		ps, err := fault.Find(r.C.Site, n, func(p fault.Process) bool {
-			return fault.Daemon("pacemakerd")(p) || fault.Daemon("corosync")(p)
-		})
+		corosync, err := fault.Find(r.C.Site, n, fault.Daemon("corosync"))
+		pacemakerd, perr := fault.Find(r.C.Site, n, fault.Daemon("pacemakerd"))
 		switch {
-		case err != nil:
-			r.Log("cannot look at %s: %v", n, err)
-		case len(ps) == 0:
+		case err != nil || perr != nil:
+			r.Log("cannot look at %s: %v", n, errors.Join(err, perr))
+		case len(corosync) == 0:
 			r.Log("operator: pcs cluster start on %s", n)
 			acts = append(acts, "pcs cluster start")
-			if err := r.C.StartNode(ctx, n); err != nil {
+			if err := r.startCluster(ctx, n, len(pacemakerd) > 0); err != nil {
 				r.Log("cannot start the cluster on %s: %v", n, err)
 			}
 		// The controller of a node was killed: its attributes were taken out of the
@@ -231,4 +230,14 @@ func (r *Run) help(ctx context.Context, v cluster.View) (acts []string) {
 		}
 	}
 	return acts
+}
+
+// startCluster starts the cluster on a node. Pacemaker's first process may be there and
+// wait for a corosync that was killed, if nobody was left to fence the node for that.
+func (r *Run) startCluster(ctx context.Context, node string, waits bool) error {
+	if !waits {
+		return r.C.StartNode(ctx, node)
+	}
+	_, err := r.C.Must(ctx, node, "sh", "-c", "if [ -e /etc/lab/clock ]; then . /etc/lab/clock; fi; corosync")
+	return err
 }
