@@ -216,9 +216,11 @@ func (m *Many) calibrate(ctx context.Context) (sessionCounter, error) {
 
 // begin counts from now on, end says how many monitors there were in a minute.
 func (c *sessionCounter) begin(ctx context.Context, m *Many) error {
+	// To ask fifty servers takes seconds. The clock is read before, as by end: what
+	// counts for each server is the time between its two questions.
+	c.at = time.Now()
 	var err error
 	c.before, err = m.sessions(ctx, m.Count)
-	c.at = time.Now()
 	return err
 }
 
