@@ -38,12 +38,10 @@ func (a *agent) demote(ctx context.Context) error {
 	}
 	defer a.writeOwed(ctx)
 	seen := a.glance(ctx, ps)
-	if seen.answers && len(pg.Stalled(ctx, ps.Waiting, stalledDemotion)) > 0 {
-		seen.answers = false // it would not come to an end of its shutdown checkpoint
-	}
 	if seen.standby && !a.ownsRecord() {
 		return nil
 	}
+	seen.answers = seen.answers && !a.hangs(ctx, ps)
 	a.checkpoint(ctx, seen)
 	res, err := a.server.Stop(ctx, a.demoteStop(ctx, seen.answers))
 	if err != nil {
@@ -114,9 +112,22 @@ func (a *agent) demoteStop(ctx context.Context, healthy bool) pg.StopOptions {
 	return o
 }
 
-// stalledDemotion is how long a process may wait for storage in one sleep before a
-// clean stop, which writes a checkpoint, has no prospect.
-const stalledDemotion = 10 * time.Second
+// stalledDemotion is how long storage may give no answer before a clean stop, which
+// writes a checkpoint, has no prospect. A monitor has mostly waited before.
+const stalledDemotion = 20 * time.Second
+
+// hangs says whether the server waits for storage that gives no answer.
+func (a *agent) hangs(ctx context.Context, ps pg.Processes) bool {
+	if len(ps.Waiting) == 0 {
+		return false
+	}
+	conn, err := a.owner(ctx)
+	if err != nil {
+		return false // the stop finds out, see pg.StallLimit
+	}
+	defer conn.Close()
+	return len(a.stalled(ctx, conn, ps.Waiting, min(stalledDemotion, a.call.Timeout/5)).PIDs) > 0
+}
 
 // answerLimit is how long a server may take to answer and still be healthy
 // enough for a clean stop.

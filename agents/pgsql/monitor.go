@@ -40,12 +40,13 @@ func (a *agent) monitor(ctx context.Context) error {
 		return a.monitorSilent(ctx, ps, err)
 	}
 	defer conn.Close()
+	// Before the status: what is decided by it must be of now.
+	if err := a.storageAnswers(ctx, conn, ps); err != nil {
+		return err
+	}
 	st, err := conn.Status(ctx)
 	if err != nil {
 		return a.monitorSilent(ctx, ps, err)
-	}
-	if err := a.storageAnswers(ctx, conn, ps, st); err != nil {
-		return err
 	}
 	if !a.conf.replicates() {
 		return a.monitorAlone(ctx, st)

@@ -27,7 +27,7 @@ func (a *agent) awaitProbes(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, min(probePatience, a.call.Timeout/3))
 	defer cancel()
 	began := time.Now()
-	tick := time.NewTicker(waitPoll / 4)
+	tick := time.NewTicker(waitPoll)
 	defer tick.Stop()
 	for waited := false; ; waited = true {
 		snap, err := a.cluster.Local(ctx)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -14,9 +15,9 @@ import (
 )
 
 // told is a server that says what processes wait for.
-type told func(pids []int) ([]string, error)
+type told func(pids []int) (pg.Waits, error)
 
-func (f told) OnStorage(_ context.Context, pids []int) ([]string, error) { return f(pids) }
+func (f told) OnStorage(_ context.Context, pids []int) (pg.Waits, error) { return f(pids) }
 
 // A process that does not come back from the kernel fails a monitor only if it is at work on
 // the server's own files; and one that has come back fails none.
@@ -32,26 +33,57 @@ func TestStorageGivesNoAnswer(t *testing.T) {
 		}
 		ps = now
 	}
-	busy := func(pids []int) ([]string, error) { return []string{fmt.Sprintf("%d (walwriter)", pids[0])}, nil }
+	busy := func(pids []int) (pg.Waits, error) {
+		return pg.Waits{Names: []string{fmt.Sprintf("%d (walwriter)", pids[0])}, PIDs: pids[:1], Flushed: 7}, nil
+	}
+	standby := func(pids []int) (pg.Waits, error) {
+		w, err := busy(pids)
+		w.InRecovery = true
+		return w, err
+	}
+	// then answers as first before the watch and as second after it.
+	then := func(first, second told) told {
+		var asked atomic.Int32
+		return func(pids []int) (pg.Waits, error) {
+			if asked.Add(1) == 1 {
+				return first(pids)
+			}
+			return second(pids)
+		}
+	}
+	nobody := func([]int) (pg.Waits, error) { return pg.Waits{Flushed: 7}, nil }
+	denied := func([]int) (pg.Waits, error) { return pg.Waits{}, errors.New("denied") }
+	moved := func(pids []int) (pg.Waits, error) {
+		w, err := busy(pids)
+		w.Flushed++
+		return w, err
+	}
 	for name, tt := range map[string]struct {
 		mode    string
 		server  told
 		waiting []int
-		st      pg.Status
 		code    ocf.Code
+		watched bool
 	}{
-		"primary":                  {"sync", busy, ps.Waiting, pg.Status{}, ocf.FailedPromoted},
-		"standby":                  {"sync", busy, ps.Waiting, pg.Status{InRecovery: true}, ocf.ErrGeneric},
-		"without roles":            {"none", busy, ps.Waiting, pg.Status{}, ocf.ErrGeneric},
-		"nobody waits":             {"sync", busy, nil, pg.Status{}, ocf.OK},
-		"it moves":                 {"sync", busy, []int{1}, pg.Status{}, ocf.OK},
-		"a COPY from elsewhere":    {"sync", func([]int) ([]string, error) { return nil, nil }, ps.Waiting, pg.Status{}, ocf.OK},
-		"the server does not tell": {"sync", func([]int) ([]string, error) { return nil, errors.New("denied") }, ps.Waiting, pg.Status{}, ocf.OK},
+		"primary":                   {"sync", busy, ps.Waiting, ocf.FailedPromoted, true},
+		"standby":                   {"sync", standby, ps.Waiting, ocf.ErrGeneric, true},
+		"without roles":             {"none", busy, ps.Waiting, ocf.ErrGeneric, true},
+		"nobody waits":              {"sync", busy, nil, ocf.OK, false},
+		"it moves":                  {"sync", busy, []int{1}, ocf.OK, false},
+		"a COPY from elsewhere":     {"sync", nobody, ps.Waiting, ocf.OK, false},
+		"the server does not tell":  {"sync", denied, ps.Waiting, ocf.OK, false},
+		"WAL moves":                 {"sync", then(busy, moved), ps.Waiting, ocf.OK, true},
+		"it is at something else":   {"sync", then(busy, nobody), ps.Waiting, ocf.OK, true},
+		"the server dies meanwhile": {"sync", then(busy, denied), ps.Waiting, ocf.OK, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			a, _ := newTestAgent(t, nil, "monitor", map[string]string{"OCF_RESKEY_rep_mode": tt.mode, "OCF_RESKEY_CRM_meta_timeout": "1500"})
-			err := a.storageAnswers(t.Context(), tt.server, pg.Processes{Waiting: tt.waiting}, tt.st)
+			began := time.Now()
+			err := a.storageAnswers(t.Context(), tt.server, pg.Processes{Waiting: tt.waiting})
+			if took := time.Since(began); tt.watched != (took >= time.Second) {
+				t.Errorf("it took %v; watched is %v", took, tt.watched)
+			}
 			if ocf.CodeOf(err) != tt.code {
 				t.Fatalf("%v, want %d", err, tt.code)
 			}

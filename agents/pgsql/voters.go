@@ -28,7 +28,8 @@ func (a *agent) noVote() crm.Write { return transient(a.self(), a.conf.attr(attr
 // it acknowledges from now on is not to rest on this node, or its word would be out
 // of date. The next primary is followed by pointUpstream.
 func (a *agent) standStill(ctx context.Context, conn *pg.Conn, r *round) error {
-	if a.memory.newest.Quorum == 0 || r.status.Receiver == nil {
+	// One that is between two attempts would be there again after the word was given.
+	if a.memory.newest.Quorum == 0 || r.status.Receiver == nil && r.status.Setting("primary_conninfo").Value == "" {
 		return nil
 	}
 	if err := a.writeFile(a.conf.recoveryFile(), a.conf.recoveryConf(false)); err != nil {

@@ -45,25 +45,48 @@ func TestStalled(t *testing.T) {
 		t.Error("it was not killed yet")
 	}
 	s.step(&stop, ps)
-	if !stop.killed[pid] {
+	if _, killed := stop.killed[pid]; !killed {
 		t.Errorf("a process that waits for its storage for %v was not killed", StallLimit)
+	}
+	if stop.unkillable(ps) {
+		t.Error("what was killed just now may come back yet, however long it has waited")
 	}
 
 	// What waits on after SIGKILL is told, once everything else is gone.
 	p, pulse := ps.Postmaster, stop.stalls[pid].pulse
+	long := func(pids ...int) map[int]time.Duration {
+		m := map[int]time.Duration{}
+		for _, pid := range pids {
+			m[pid] = -unkillablePatience
+		}
+		return m
+	}
 	for name, tt := range map[string]struct {
 		stop stopper
 		want bool
 	}{
-		"killed and waits":         {stopper{killed: map[int]bool{p: true}, stalls: stalls{p: {pulse, -unkillablePatience}}}, true},
-		"killed just now":          {stopper{killed: map[int]bool{p: true}, stalls: stalls{p: {pulse, time.Hour}}}, false},
+		"killed and waits":         {stopper{killed: long(p), stalls: stalls{p: {pulse, -unkillablePatience}}}, true},
+		"waits, killed just now":   {stopper{killed: map[int]time.Duration{p: 0}, stalls: stalls{p: {pulse, -time.Hour}}}, false},
+		"killed, waits anew":       {stopper{killed: long(p), stalls: stalls{p: {pulse, time.Hour}}}, false},
 		"not killed":               {stopper{stalls: stalls{p: {pulse, -unkillablePatience}}}, false},
-		"killed, another one ends": {stopper{killed: map[int]bool{p: true, 7: true}, stalls: stalls{7: {pulse, -unkillablePatience}}}, false},
+		"killed, another one ends": {stopper{killed: long(p, 7), stalls: stalls{7: {pulse, -unkillablePatience}}}, false},
 	} {
 		tt.stop.began = time.Now()
 		if got := tt.stop.unkillable(Processes{Postmaster: p}); got != tt.want {
 			t.Errorf("%s: %v", name, got)
 		}
+	}
+}
+
+// Two looks that are far apart are two moments: a machine that stood still has not waited.
+func TestWatchCountsLooks(t *testing.T) {
+	t.Parallel()
+	w := watch{last: time.Now().Add(-time.Hour)}
+	if got := w.now(); got != longestLook {
+		t.Errorf("an hour without a look counts as %v, want %v", got, longestLook)
+	}
+	if got := w.now(); got < longestLook || got > 2*longestLook {
+		t.Errorf("%v after another look at once", got)
 	}
 }
 
@@ -74,14 +97,19 @@ func TestOnStorage(t *testing.T) {
 	startServer(t, s)
 	c := connect(t, s)
 	st := status(t, s)
-	names, err := c.OnStorage(testContext(t), []int{st.CheckpointerID, int(c.pg.PID()), 1})
-	if err != nil || len(names) != 1 || !strings.Contains(names[0], "(checkpointer") {
-		t.Errorf("%q, %v: want the checkpointer alone", names, err)
+	pids := []int{st.CheckpointerID, int(c.pg.PID()), 1}
+	w, err := c.OnStorage(testContext(t), pids)
+	if err != nil || !slices.Equal(w.PIDs, pids[:1]) || len(w.Names) != 1 || !strings.Contains(w.Names[0], "(checkpointer") {
+		t.Errorf("%+v, %v: want the checkpointer alone", w, err)
+	}
+	sql(t, s, "CREATE TABLE public.more AS SELECT 1")
+	if after, err := c.OnStorage(testContext(t), nil); err != nil || after.PIDs != nil || after.InRecovery || after.Flushed <= w.Flushed {
+		t.Errorf("%+v after %+v, %v: want WAL that moves, of a primary", after, w, err)
 	}
 	sql(t, s, "CREATE ROLE blind LOGIN")
 	blind := *s
 	blind.DBUser = "blind"
-	if names, err := connect(t, &blind).OnStorage(testContext(t), []int{st.CheckpointerID}); err != nil || names != nil {
-		t.Errorf("%q, %v: a role that may see nothing takes nobody for stuck", names, err)
+	if w, err := connect(t, &blind).OnStorage(testContext(t), pids); err != nil || w.PIDs != nil || w.Names != nil {
+		t.Errorf("%+v, %v: a role that may see nothing takes nobody for stuck", w, err)
 	}
 }

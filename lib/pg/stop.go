@@ -74,9 +74,9 @@ const (
 //
 // The order is SIGINT (fast), SIGQUIT (immediate), SIGKILL; children without a
 // postmaster start at SIGQUIT. One that waits for its storage for StallLimit is not
-// asked any longer, and what still waits for it after SIGKILL is an error, however
-// much time there is. When ctx ends first the error wraps
-// ErrStillRunning and ctx's error and names the processes.
+// asked any longer, and what still waits for it 5 s after SIGKILL is an error, however
+// much time is left. When ctx ends first the error wraps ErrStillRunning and ctx's
+// error and names the processes.
 func (s *Server) Stop(ctx context.Context, opts StopOptions) (StopResult, error) {
 	var res StopResult
 	stop := stopper{mode: opts.Mode, began: time.Now()}
@@ -98,7 +98,7 @@ func (s *Server) Stop(ctx context.Context, opts StopOptions) (StopResult, error)
 			ps = last
 		}
 		res.WasRunning = true
-		stop.stalls.look(ps.Waiting, time.Since(stop.began))
+		stop.stalls.look(ps.Waiting, stop.watch.now())
 		if stop.unkillable(ps) {
 			return false, errUnkillable
 		}
@@ -126,16 +126,18 @@ type stopper struct {
 	quit        int           // postmaster that got SIGQUIT
 	quitAt      time.Duration
 	orphanedAt  time.Duration
-	orphans     map[int]bool // got SIGQUIT
-	killed      map[int]bool
+	orphans     map[int]bool          // got SIGQUIT
+	killed      map[int]time.Duration // since began: the first SIGKILL
 	escalated   bool
 	stalls      stalls
+	watch       watch
 }
 
 // plan fits the steps into the time there is: an action killed half-way has
 // stopped nothing and proved nothing.
 func (p *stopper) plan(ctx context.Context, opts StopOptions) {
-	p.orphans, p.killed, p.stalls = map[int]bool{}, map[int]bool{}, stalls{}
+	p.orphans, p.killed, p.stalls = map[int]bool{}, map[int]time.Duration{}, stalls{}
+	p.watch.last = p.began
 	p.escalate = opts.Escalate
 	p.kill = 1<<62 - 1
 	if deadline, ok := ctx.Deadline(); ok {
@@ -151,9 +153,10 @@ func (p *stopper) plan(ctx context.Context, opts StopOptions) {
 
 // unkillable says whether all that is left was killed and waits for storage since.
 func (p *stopper) unkillable(ps Processes) bool {
-	stuck := p.stalls.longer(unkillablePatience, time.Since(p.began))
+	stuck, now := p.stalls.longer(unkillablePatience, p.watch.seen), time.Since(p.began)
 	for _, pid := range ps.All() {
-		if !p.killed[pid] || !slices.Contains(stuck, pid) {
+		at, killed := p.killed[pid]
+		if !killed || now-at < unkillablePatience || !slices.Contains(stuck, pid) {
 			return false
 		}
 	}
@@ -165,7 +168,7 @@ func (p *stopper) unkillable(ps Processes) bool {
 // ended, or is still seen by the next step.
 func (s *Server) step(p *stopper, ps Processes) {
 	now := time.Since(p.began)
-	killAll := now >= p.kill || len(p.stalls.longer(StallLimit, now)) > 0
+	killAll := now >= p.kill || len(p.stalls.longer(StallLimit, p.watch.seen)) > 0
 	// Someone else's half-done start would become a server after our proof.
 	for _, pid := range ps.Launching {
 		s.kill(p, pid)
@@ -213,8 +216,8 @@ func (s *Server) step(p *stopper, ps Processes) {
 }
 
 func (s *Server) kill(p *stopper, pid int) {
-	if s.signal(pid, unix.SIGKILL) == nil && !p.killed[pid] {
-		p.killed[pid] = true
+	if _, before := p.killed[pid]; s.signal(pid, unix.SIGKILL) == nil && !before {
+		p.killed[pid] = time.Since(p.began)
 		s.log().Warn("killed process", "pid", pid, "data", s.Data)
 	}
 }

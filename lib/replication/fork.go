@@ -41,6 +41,8 @@ func MayBeAcknowledged(o Observation) (maybe bool, why string) {
 		return true, "rep_mode is not sync: commits were acknowledged without waiting for a standby"
 	case o.NoFencing:
 		return true, "stonith-enabled is false: a node can be promoted while another one serves"
+	case !o.Wal.WasPrimary && !o.Record.Exists():
+		return true, "no record is known here, so neither is who was waited for"
 	case !o.Wal.WasPrimary && o.Record.Epoch >= acceptanceStep:
 		return true, fmt.Sprintf("a loss was accepted, or a running primary adopted, at some time (epoch %d): perhaps after this node, a standby, had received them", o.Record.Epoch)
 	case !o.Wal.WasPrimary:

@@ -29,7 +29,7 @@ func disks() []Scenario {
 			Name:   "disk-hangs-primary",
 			Text:   "the primary's volume gives no answer: noticed, fenced because nothing can be stopped there, the standby serves",
 			OnDisk: true,
-			Play:   func(ctx context.Context, r *Run) error { return r.primaryFenced(ctx, fault.Hang) },
+			Play:   diskHangsPrimary,
 		},
 		{
 			Name:   "disk-hangs-standby",
@@ -102,6 +102,24 @@ func diskReadOnlyPrimary(ctx context.Context, r *Run) error {
 	})
 }
 
+// hangNoticed is how long a volume may give no answer until its node is fenced: for 40 s
+// of it a sound one may be slow, another 20 s are the demotion's.
+const hangNoticed = 2 * time.Minute
+
+func diskHangsPrimary(ctx context.Context, r *Run) error {
+	was, err := r.before(ctx)
+	if err != nil {
+		return err
+	}
+	if err := r.Must(fault.Hang(ctx, r.Site, was.primary)); err != nil {
+		return err
+	}
+	if err := r.fencedWithin(ctx, was, was.primary, hangNoticed); err != nil {
+		return err
+	}
+	return r.failover(ctx, was.standby, was.timeline, time.Minute)
+}
+
 func diskHangsStandby(ctx context.Context, r *Run) error {
 	was, err := r.before(ctx)
 	if err != nil {
@@ -116,7 +134,7 @@ func diskHangsStandby(ctx context.Context, r *Run) error {
 	if err := r.stillPrimary(ctx, was.primary); err != nil {
 		return err
 	}
-	if err := r.fenced(ctx, was, was.standby); err != nil {
+	if err := r.fencedWithin(ctx, was, was.standby, hangNoticed); err != nil {
 		return err
 	}
 	if err := r.WaitSync(ctx, was.standby, 2*time.Minute); err != nil {

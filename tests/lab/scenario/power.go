@@ -47,7 +47,11 @@ func power() []Scenario {
 
 // fenced waits until the cluster has fenced a node.
 func (r *Run) fenced(ctx context.Context, was before, node string) error {
-	err := r.Wait(ctx, node+" to be fenced", time.Minute, func(v cluster.View) bool {
+	return r.fencedWithin(ctx, was, node, time.Minute)
+}
+
+func (r *Run) fencedWithin(ctx context.Context, was before, node string, limit time.Duration) error {
+	err := r.Wait(ctx, node+" to be fenced", limit, func(v cluster.View) bool {
 		n, err := r.Node(ctx, node)
 		if err != nil || n.Boots <= was.boots[node] {
 			return false
