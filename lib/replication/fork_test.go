@@ -59,6 +59,7 @@ func TestMayBeAcknowledged(t *testing.T) {
 		{"no record of ours", func(o *r.Observation) { o.Own = r.Record{} }, true, "is not known"},
 		{"our last record names another", func(o *r.Observation) { o.Own.Primary = "n2" }, true, "is not known"},
 		{"a standby", func(o *r.Observation) { o.Wal.WasPrimary, o.Own = false, r.Record{} }, false, "commits waited for the one that was promoted"},
+		{"a standby without a record", func(o *r.Observation) { o.Wal.WasPrimary, o.Own, o.Record = false, r.Record{}, r.Record{} }, true, "no record is known"},
 		// Its primary acknowledged what it holds.
 		{"a standby, async", func(o *r.Observation) { o.Wal.WasPrimary, o.Mode = false, r.Async }, true, "rep_mode is not sync"},
 		{"a standby, loss accepted", func(o *r.Observation) { o.Wal.WasPrimary, o.Record.Epoch = false, 1002007 }, true, "a loss was accepted"},

@@ -129,10 +129,30 @@ func (r Report) Print(w io.Writer) error {
 	return nil
 }
 
+// made says how many runs of a fault with a side there are: fewer than there were to
+// be when somebody ended the measurement, or where waiting once more had no sense.
+func (r Report) made() string {
+	least, most := 0, 0
+	for _, x := range r.Rows {
+		for _, s := range x.Sides {
+			if n := len(s); n > 0 {
+				most = max(most, n)
+				if least == 0 || n < least {
+					least = n
+				}
+			}
+		}
+	}
+	if least == most {
+		return strconv.Itoa(most)
+	}
+	return fmt.Sprintf("%d to %d", least, most)
+}
+
 func (r Report) printConditions(w io.Writer) {
 	c := r.Conditions
-	_, _ = fmt.Fprintf(w, "runs %d, in turn; disk %s; token %s ms; PostgreSQL %s; Pacemaker %s; %d processors\n",
-		c.Runs, known(c.Disk), known(c.Token), known(c.PostgreSQL), known(c.Pacemaker), c.Processors)
+	_, _ = fmt.Fprintf(w, "runs %s, of %d that were asked for, in turn; disk %s; token %s ms; PostgreSQL %s; Pacemaker %s; %d processors\n",
+		r.made(), c.Runs, known(c.Disk), known(c.Token), known(c.PostgreSQL), known(c.Pacemaker), c.Processors)
 	for _, s := range r.Sides {
 		_, _ = fmt.Fprintf(w, "fencing delay of %s: %s\n", s.Name, s.FencingDelay)
 	}

@@ -35,7 +35,7 @@ func TestPrint(t *testing.T) {
 	if err := sample().Print(&b); err != nil {
 		t.Fatal(err)
 	}
-	want := `runs 3, in turn; disk tmpfs; token 1000 ms; PostgreSQL 15.1; Pacemaker 2.1.5; 2 processors
+	want := `runs 1 to 3, of 3 that were asked for, in turn; disk tmpfs; token 1000 ms; PostgreSQL 15.1; Pacemaker 2.1.5; 2 processors
 fencing delay of reference: priority-fencing-delay=2s
 fencing delay of ours: none
 

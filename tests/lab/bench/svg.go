@@ -58,8 +58,8 @@ func (r Report) WriteSVG(w io.Writer) error {
 	fmt.Fprintf(&out, `<rect width="%d" height="%d" fill="#ffffff"/>`+"\n", svgWidth, height)
 	label(&out, 10, 22, `font-size="16" font-weight="bold"`, "From the fault to the first commit")
 	c := r.Conditions
-	label(&out, 10, 40, `fill="#555555"`, fmt.Sprintf("the median of %d runs, in seconds; each fault has its own scale; %s, token %s ms, %d processors",
-		c.Runs, c.Disk, c.Token, c.Processors))
+	label(&out, 10, 40, `fill="#555555"`, fmt.Sprintf("the median of %s runs, in seconds; each fault has its own scale; %s, token %s ms, %d processors",
+		r.made(), c.Disk, c.Token, c.Processors))
 	drawLegend(&out)
 	out.Write(b.Bytes())
 	out.WriteString("</svg>\n")
