@@ -61,7 +61,7 @@ func matrix(c *cli.Context, list []scenario.Scenario) error {
 			break
 		}
 		release := scenario.Release(root)
-		fmt.Printf("=== %s\n", release)
+		_, _ = fmt.Fprintf(c.App.Writer, "=== %s\n", release)
 		r := &scenario.Runner{Each: func(res scenario.Result) { m.Add(release, res) }}
 		if err := c.Set("root", root); err != nil {
 			return err
@@ -70,5 +70,5 @@ func matrix(c *cli.Context, list []scenario.Scenario) error {
 			errs = append(errs, fmt.Errorf("%s: %w", release, err))
 		}
 	}
-	return errors.Join(append(errs, m.Table(os.Stdout))...)
+	return errors.Join(append(errs, m.Table(c.App.Writer))...)
 }

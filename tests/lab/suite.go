@@ -29,7 +29,7 @@ func play(c *cli.Context, r *scenario.Runner, list []scenario.Scenario) error {
 	if !c.IsSet("name") {
 		o.Name = fmt.Sprintf("run%d", os.Getpid()) // several may run side by side
 	}
-	r.Options, r.Out, r.Verbose, r.Keep = o, os.Stdout, c.Bool("v"), c.Bool("keep")
+	r.Options, r.Out, r.Verbose, r.Keep = o, c.App.Writer, c.Bool("v"), c.Bool("keep")
 	return r.Play(c.Context, list)
 }
 
