@@ -147,7 +147,8 @@ func Signal(ctx context.Context, s *site.Site, node, what string, match Pattern,
 	if err != nil {
 		return e, err
 	}
-	e.Detail = fmt.Sprintf("seen %v after: %s", time.Since(e.At).Round(time.Millisecond), strings.Join(names, ", "))
+	e.InForce = time.Now()
+	e.Detail = fmt.Sprintf("seen %v after: %s", e.InForce.Sub(e.At).Round(time.Millisecond), strings.Join(names, ", "))
 	return e, nil
 }
 

@@ -10,6 +10,7 @@ import (
 	"pgrex/tests/lab/cluster"
 	"pgrex/tests/lab/fault"
 	"pgrex/tests/lab/host"
+	"pgrex/tests/lab/network"
 )
 
 func severalNodes() []Scenario {
@@ -28,11 +29,11 @@ func severalNodes() []Scenario {
 			Play:   twoSyncOneServes,
 		},
 		{
-			Name:   "quorum-one-hangs",
-			Text:   "sync_quorum=true: one of two standbys hangs, commits go on; then the primary's postmaster is killed: the standby that has them serves",
+			Name:   "quorum-one-behind",
+			Text:   "sync_quorum=true: one of two standbys is cut off, commits go on; then the primary loses its power: the standby that has them serves",
 			Nodes:  3,
 			Spoils: true,
-			Play:   quorumOneHangs,
+			Play:   quorumOneBehind,
 		},
 		{
 			Name:  "four-nodes",
@@ -136,31 +137,32 @@ func twoSyncOneServes(ctx context.Context, r *Run) error {
 	return r.failover(ctx, other, tl, time.Minute)
 }
 
-// quorumOneHangs leaves one standby behind, so that the vote has something to
-// decide: neither of the two may be promoted without the other's word.
-func quorumOneHangs(ctx context.Context, r *Run) error {
+// quorumOneBehind leaves one standby behind, so that the vote has something to
+// decide: neither of the two may be promoted without the other's word. The primary
+// loses its power, since the kernel of a living one would deliver what its dead
+// server has sent.
+func quorumOneBehind(ctx context.Context, r *Run) error {
 	p, ahead, behind, tl, err := r.several(ctx, "sync_quorum=true", "HS:quorum")
 	if err != nil {
 		return err
 	}
-	hangs := fault.Child("walreceiver")
-	hung, err := fault.Signal(ctx, r.Site, behind, "walreceiver", hangs, sigstop)
-	if err := r.Must(hung, err); err != nil {
+	cut, err := fault.CutOff(ctx, r.Site, behind, network.Replication)
+	if err := r.Must(cut, err); err != nil {
 		return err
 	}
 	const some = 100
-	wait, cancel := context.WithTimeout(ctx, 20*time.Second)
+	wait, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	err = host.Poll(wait, "commits while one standby hangs", 20*time.Millisecond, func() (bool, error) {
-		return r.W.History().Between(hung.InForce, time.Now()) >= some, nil
+	err = host.Poll(wait, "commits while one standby is cut off", 20*time.Millisecond, func() (bool, error) {
+		return r.W.History().Between(cut.InForce, time.Now()) >= some, nil
 	})
 	if err != nil {
 		return err
 	}
-	if err := r.Kill(ctx, p, "postmaster", fault.Postmaster); err != nil {
+	if err := r.Must(fault.PowerOff(ctx, r.Site, p)); err != nil {
 		return err
 	}
-	if err := r.Must(fault.Signal(ctx, r.Site, behind, "walreceiver", hangs, sigcont)); err != nil {
+	if err := r.Site.Heal(ctx, behind, network.Replication); err != nil {
 		return err
 	}
 	return r.failover(ctx, ahead, tl, time.Minute)
