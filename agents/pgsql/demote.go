@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -170,7 +169,7 @@ func (a *agent) ownsRecord() bool {
 // come only with notify=true; without them the server comes back, and is stopped
 // again if need be.
 func (a *agent) stopsNext() bool {
-	return slices.ContainsFunc(a.call.Notify.Stop, func(n string) bool { return strings.EqualFold(n, a.conf.self) })
+	return listed(a.call.Notify.Stop, a.conf.self)
 }
 
 // startDemoted starts the server as standby and returns once the postmaster is

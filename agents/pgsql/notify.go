@@ -67,7 +67,7 @@ func (a *agent) notify(ctx context.Context) error {
 // promotion to rely on.
 func (a *agent) promotionSees() bool {
 	n := a.call.Notify
-	here := slices.ContainsFunc(n.Promote, func(s string) bool { return strings.EqualFold(s, a.conf.self) })
+	here := listed(n.Promote, a.conf.self)
 	switch n.Event() {
 	case "post-promote":
 		// The new primary itself: its promotion has just seen to everything, and its
@@ -112,7 +112,7 @@ func (a *agent) notifyStandby(ctx context.Context, conn *pg.Conn, st pg.Status) 
 func (a *agent) leaving(node string) bool {
 	n := a.call.Notify
 	gone := append(slices.Clone(n.Demote), n.Stop...)
-	return slices.ContainsFunc(gone, func(s string) bool { return strings.EqualFold(s, node) })
+	return listed(gone, node)
 }
 
 func (a *agent) notifyPrimary(ctx context.Context, conn *pg.Conn, st pg.Status) {
@@ -154,4 +154,10 @@ func (a *agent) awaitStandbys(ctx context.Context, conn *pg.Conn, st pg.Status) 
 		}
 		st = fresh
 	}
+}
+
+// listed says whether a list of a notification has a node in it. Pacemaker writes node
+// names there as they were given to it, in whatever case.
+func listed(list []string, node string) bool {
+	return slices.ContainsFunc(list, func(s string) bool { return strings.EqualFold(s, node) })
 }

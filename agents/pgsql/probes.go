@@ -21,7 +21,7 @@ const probePatience = 3 * time.Second
 // notification is under way: a promotion that has begun can only fail by then.
 func (a *agent) awaitProbes(ctx context.Context) {
 	unseen := a.unaccounted()
-	if len(unseen) == 0 || !slices.ContainsFunc(a.call.Notify.Promote, func(s string) bool { return strings.EqualFold(s, a.conf.self) }) {
+	if len(unseen) == 0 || !listed(a.call.Notify.Promote, a.conf.self) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, min(probePatience, a.call.Timeout/3))
@@ -61,7 +61,7 @@ func (a *agent) unaccounted() []string {
 	n := a.call.Notify
 	known := slices.Concat(n.Active, n.Promoted, n.Unpromoted, n.Promote, n.Demote, n.Start, n.Stop)
 	return slices.DeleteFunc(slices.Clone(a.conf.nodes), func(name string) bool {
-		return name == a.conf.self || slices.ContainsFunc(known, func(s string) bool { return strings.EqualFold(s, name) })
+		return name == a.conf.self || listed(known, name)
 	})
 }
 

@@ -134,6 +134,17 @@ func (s *site) beginOn(run proc.Runner, more ...string) (ocf.Code, string, *jour
 	return ocf.CodeOf(err), text, log
 }
 
+// comesBack starts n1, waits for what goes on in the background, and shows that it has returned.
+func comesBack(t *testing.T, n1, n2 *site, env ...string) *journal {
+	t.Helper()
+	code, text, log := n1.begin(env...)
+	if code != ocf.OK {
+		t.Fatalf("%d %s\n%s", code, text, log)
+	}
+	returned(t, n1, n2, log)
+	return log
+}
+
 // returned checks that n1 is a standby of n2 again, and that what it held was kept.
 func returned(t *testing.T, n1, n2 *site, log *journal) {
 	t.Helper()
@@ -163,12 +174,8 @@ func TestRejoinByRewind(t *testing.T) {
 	t.Parallel()
 	n1, n2 := diverged(t)
 	n1.env["OCF_RESKEY_rejoin"] = "rewind"
-	code, text, log := n1.begin()
-	if code != ocf.OK {
-		t.Fatalf("%d %s\n%s", code, text, log)
-	}
+	log := comesBack(t, n1, n2)
 	says(t, log.String(), "method=rewind")
-	returned(t, n1, n2, log)
 }
 
 func TestRejoinByClone(t *testing.T) {
@@ -177,12 +184,8 @@ func TestRejoinByClone(t *testing.T) {
 	n1.env["OCF_RESKEY_rejoin"] = "clone"
 	// pg_rewind cannot find out what differs: nobody may log in to ask.
 	n1.env["OCF_RESKEY_rejoin_user"] = "nobody_by_that_name"
-	code, text, log := n1.begin()
-	if code != ocf.OK {
-		t.Fatalf("%d %s\n%s", code, text, log)
-	}
+	log := comesBack(t, n1, n2)
 	says(t, log.String(), "method=rewind", "method=clone", "nobody_by_that_name")
-	returned(t, n1, n2, log)
 }
 
 // A start that would wait too long fails, and a later one finds what the worker has made.
@@ -201,11 +204,7 @@ func TestRejoinGoesOnWithoutStart(t *testing.T) {
 	n1.eventually("its crash recovery is over, which a stop would end", n1.half)
 	n1.must(ocf.OK, "stop")
 	n1.eventually("the copy is complete", func() bool { return strings.Contains(get(t, n1.data()+".pgrex-rejoin"), "phase: copied") })
-	code, text, log := n1.begin("OCF_RESKEY_rejoin_wait", "1")
-	if code != ocf.OK {
-		t.Fatalf("%d %s\n%s", code, text, log)
-	}
-	returned(t, n1, n2, log)
+	comesBack(t, n1, n2, "OCF_RESKEY_rejoin_wait", "1")
 }
 
 // The worker is killed at each stage, one after the other, and start comes again.
@@ -234,11 +233,7 @@ func TestRejoinKilledAtEachStage(t *testing.T) {
 			n1.must(ocf.OK, "stop")
 		}
 	}
-	code, text, log := n1.begin()
-	if code != ocf.OK {
-		t.Fatalf("%d %s\n%s", code, text, log)
-	}
-	returned(t, n1, n2, log)
+	comesBack(t, n1, n2)
 }
 
 // Whatever was interrupted is never started as it is.

@@ -158,11 +158,7 @@ func TestNothingWaitsForRejoin(t *testing.T) {
 			// Without failure-timeout somebody has to be told that it is time.
 			n1.eventually("it says that it waits", func() bool { return strings.HasPrefix(n1.attribute("pgsql-rejoin"), tt.done) })
 			says(t, n1.attribute("pgsql-rejoin"), "waits for the next start, after failure-timeout or pcs resource cleanup pgsql")
-			code, text, log := n1.begin()
-			if code != ocf.OK {
-				t.Fatalf("%d %s\n%s", code, text, log)
-			}
-			returned(t, n1, n2, log)
+			comesBack(t, n1, n2)
 		})
 	}
 }
@@ -202,11 +198,7 @@ func TestRejoinUnwanted(t *testing.T) {
 				t.Error("half a copy is left")
 			}
 			n1.env["OCF_RESKEY_rejoin_rate"] = "0"
-			code, text, log := n1.begin()
-			if code != ocf.OK {
-				t.Fatalf("%d %s\n%s", code, text, log)
-			}
-			returned(t, n1, n2, log)
+			comesBack(t, n1, n2)
 		})
 	}
 }
@@ -234,11 +226,7 @@ func TestRejoinPrimaryDies(t *testing.T) {
 	n1.env["OCF_RESKEY_rejoin_rate"] = "0"
 	n2.done("start")
 	n2.done("promote")
-	code, text, log := n1.begin()
-	if code != ocf.OK {
-		t.Fatalf("%d %s\n%s", code, text, log)
-	}
-	returned(t, n1, n2, log)
+	comesBack(t, n1, n2)
 }
 
 // The slots that it had as primary are gone, where they would keep WAL for ever; its own on the new
@@ -264,11 +252,7 @@ func TestRejoinSlots(t *testing.T) {
 				}
 				n1.eventually("the slot keeps WAL for the copy", active)
 			}
-			code, text, log := n1.begin()
-			if code != ocf.OK {
-				t.Fatalf("%d %s\n%s", code, text, log)
-			}
-			returned(t, n1, n2, log)
+			comesBack(t, n1, n2)
 			n1.eventually("it streams by its slot", active)
 			if got := n1.sql("SELECT count(*) FROM pg_replication_slots"); got != "0" || exists(n1.data()+"/pg_replslot/pgrex_n2") {
 				t.Errorf("%s slots are left", got)
