@@ -35,15 +35,7 @@ func chosen(names string) ([]scenario.Scenario, error) {
 	if names == "" {
 		return scenario.All(), nil
 	}
-	var list []scenario.Scenario
-	for _, name := range strings.Split(names, ",") {
-		s, err := scenario.Find(name)
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, s)
-	}
-	return list, nil
+	return named(strings.Split(names, ","))
 }
 
 // matrix goes on with the next release when scenarios have failed on one.

@@ -40,17 +40,26 @@ func runCommand() *cli.Command {
 			if c.NArg() == 0 {
 				return fmt.Errorf("which scenario? lab list shows all")
 			}
-			var list []scenario.Scenario
-			for _, name := range c.Args().Slice() {
-				s, err := scenario.Find(name)
-				if err != nil {
-					return err
-				}
-				list = append(list, s)
+			list, err := named(c.Args().Slice())
+			if err != nil {
+				return err
 			}
 			return play(c, &scenario.Runner{}, list)
 		},
 	}
+}
+
+// named are the scenarios with these names.
+func named(names []string) ([]scenario.Scenario, error) {
+	var list []scenario.Scenario
+	for _, name := range names {
+		s, err := scenario.Find(name)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, s)
+	}
+	return list, nil
 }
 
 func suiteCommand() *cli.Command {

@@ -29,7 +29,7 @@ func disks() []Scenario {
 			Name:   "disk-hangs-primary",
 			Text:   "the primary's volume gives no answer: noticed, fenced because nothing can be stopped there, the standby serves",
 			OnDisk: true,
-			Play:   diskHangsPrimary,
+			Play:   func(ctx context.Context, r *Run) error { return r.primaryFenced(ctx, fault.Hang, hangNoticed) },
 		},
 		{
 			Name:   "disk-hangs-standby",
@@ -105,20 +105,6 @@ func diskReadOnlyPrimary(ctx context.Context, r *Run) error {
 // hangNoticed is how long a volume may give no answer until its node is fenced: for 40 s
 // of it a sound one may be slow, another 20 s are the demotion's.
 const hangNoticed = 2 * time.Minute
-
-func diskHangsPrimary(ctx context.Context, r *Run) error {
-	was, err := r.before(ctx)
-	if err != nil {
-		return err
-	}
-	if err := r.Must(fault.Hang(ctx, r.Site, was.primary)); err != nil {
-		return err
-	}
-	if err := r.fencedWithin(ctx, was, was.primary, hangNoticed); err != nil {
-		return err
-	}
-	return r.failover(ctx, was.standby, was.timeline, time.Minute)
-}
 
 func diskHangsStandby(ctx context.Context, r *Run) error {
 	was, err := r.before(ctx)

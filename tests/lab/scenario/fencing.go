@@ -140,7 +140,7 @@ func fenceReplaced(ctx context.Context, r *Run) error {
 		return err
 	}
 	begin := time.Now()
-	if err := r.primaryFenced(ctx, fault.PowerOff); err != nil {
+	if err := r.primaryFenced(ctx, fault.PowerOff, time.Minute); err != nil {
 		return err
 	}
 	results, err := r.fencedWith("fence-"+was.primary, begin)
@@ -179,7 +179,7 @@ func fenceSecondLevel(ctx context.Context, r *Run) error {
 		}
 		return fault.PowerOff(ctx, s, node)
 	}
-	if err := r.primaryFenced(ctx, both); err != nil {
+	if err := r.primaryFenced(ctx, both, time.Minute); err != nil {
 		return err
 	}
 	first, err := r.fencedWith("fence-"+was.primary, begin)

@@ -51,11 +51,7 @@ func asyncFailover(ctx context.Context, r *Run) error {
 	}
 	// They do not wait for the standby: this is the mode's whole point.
 	const tail = 100
-	alone := func() int { return r.W.History().Between(cut.InForce, time.Now()) }
-	wait, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	err = host.Poll(wait, "commits without the standby", 20*time.Millisecond, func() (bool, error) { return alone() >= tail, nil })
-	if err != nil {
+	if err := r.commitsSince(ctx, "commits without the standby", cut.InForce, tail); err != nil {
 		return err
 	}
 	v, err := r.View(ctx)
@@ -81,9 +77,18 @@ func asyncFailover(ctx context.Context, r *Run) error {
 		return err
 	}
 	if len(rep.Lost) < tail {
-		return errors.Join(fmt.Errorf("the fault did not happen: %d commits were acknowledged without the standby and %d are lost", alone(), len(rep.Lost)), rep.Err())
+		return errors.Join(fmt.Errorf("the fault did not happen: %d commits were acknowledged without the standby and %d are lost", r.W.History().Between(cut.InForce, time.Now()), len(rep.Lost)), rep.Err())
 	}
 	return nil
+}
+
+// commitsSince waits until so many commits were acknowledged since a moment.
+func (r *Run) commitsSince(ctx context.Context, what string, since time.Time, some int) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	return host.Poll(ctx, what, 20*time.Millisecond, func() (bool, error) {
+		return r.W.History().Between(since, time.Now()) >= some, nil
+	})
 }
 
 // monitorRole gives the agent a role of its own as docs/pgsql.md says, and shows by the

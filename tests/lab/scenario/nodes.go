@@ -150,13 +150,7 @@ func quorumOneBehind(ctx context.Context, r *Run) error {
 	if err := r.Must(cut, err); err != nil {
 		return err
 	}
-	const some = 100
-	wait, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	err = host.Poll(wait, "commits while one standby is cut off", 20*time.Millisecond, func() (bool, error) {
-		return r.W.History().Between(cut.InForce, time.Now()) >= some, nil
-	})
-	if err != nil {
+	if err := r.commitsSince(ctx, "commits while one standby is cut off", cut.InForce, 100); err != nil {
 		return err
 	}
 	if err := r.Must(fault.PowerOff(ctx, r.Site, p)); err != nil {

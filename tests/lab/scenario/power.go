@@ -80,7 +80,7 @@ func (r *Run) notFenced(ctx context.Context, was before, node string) error {
 
 // primaryFenced breaks the primary's node in a way that only fencing ends, and
 // expects the standby to serve after it.
-func (r *Run) primaryFenced(ctx context.Context, breaks func(context.Context, *site.Site, string) (fault.Evidence, error)) error {
+func (r *Run) primaryFenced(ctx context.Context, breaks func(context.Context, *site.Site, string) (fault.Evidence, error), limit time.Duration) error {
 	was, err := r.before(ctx)
 	if err != nil {
 		return err
@@ -88,18 +88,18 @@ func (r *Run) primaryFenced(ctx context.Context, breaks func(context.Context, *s
 	if err := r.Must(breaks(ctx, r.Site, was.primary)); err != nil {
 		return err
 	}
-	if err := r.fenced(ctx, was, was.primary); err != nil {
+	if err := r.fencedWithin(ctx, was, was.primary, limit); err != nil {
 		return err
 	}
 	return r.failover(ctx, was.standby, was.timeline, time.Minute)
 }
 
 func primaryPowerLoss(ctx context.Context, r *Run) error {
-	return r.primaryFenced(ctx, fault.PowerOff)
+	return r.primaryFenced(ctx, fault.PowerOff, time.Minute)
 }
 
 func primaryFrozen(ctx context.Context, r *Run) error {
-	return r.primaryFenced(ctx, fault.Freeze)
+	return r.primaryFenced(ctx, fault.Freeze, time.Minute)
 }
 
 func standbyPowerLoss(ctx context.Context, r *Run) error {
