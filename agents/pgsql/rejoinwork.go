@@ -59,7 +59,7 @@ func (a *agent) rejoin(ctx context.Context) error {
 	doing, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	go w.untilUnwanted(doing, cancel)
-	quiet := w.tell(doing)
+	quiet := w.tell(ctx) // not doing: a rewind that nobody wants any more goes on, and is shown
 	err = w.do(doing, &m, p)
 	quiet() // what became of it is the last word
 	if err != nil {

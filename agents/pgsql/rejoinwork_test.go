@@ -22,6 +22,7 @@ type gate struct {
 	mu      sync.Mutex
 	stops   []string
 	target  string // "" for a cluster that does not answer
+	asked   bool   // since target was set
 	reached chan string
 	pass    chan struct{}
 	over    chan struct{}
@@ -42,12 +43,20 @@ func (g *gate) begin(s *site) (ocf.Code, string) {
 func (g *gate) set(target string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.target = target
+	g.target, g.asked = target, false
+}
+
+// told says whether the worker has heard of the target.
+func (g *gate) told() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.asked
 }
 
 func (g *gate) Run(ctx context.Context, cmd proc.Cmd) (proc.Result, error) {
 	g.mu.Lock()
 	target, at := g.target, ""
+	g.asked = g.asked || cmd.Path == "crm_mon"
 	if len(g.stops) > 0 && isProgram(cmd, g.stops[0]) {
 		at, g.stops = g.stops[0], g.stops[1:]
 	}
@@ -149,8 +158,8 @@ func TestNothingWaitsForRejoin(t *testing.T) {
 				if stage == "pg_rewind" {
 					// It is shown, and not ended any more: what it would leave is of no use.
 					g.set("Stopped")
+					n1.eventually("the worker knows that it is unwanted", func() bool { return g.told() })
 					n1.eventually("it is shown how far it is", func() bool { return n1.attribute("pgsql-rejoin") == tt.stages[stage] })
-					time.Sleep(wantedPoll)
 					g.set("Started")
 				}
 				g.pass <- struct{}{}
