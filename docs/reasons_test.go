@@ -17,29 +17,31 @@ import (
 // verb is what a format puts something else in the place of.
 var verb = regexp.MustCompile(`%(\[\d+\])?[+#]?[a-z]`)
 
+// literal is the text of a string expression, as literals has it.
+func literal(t *testing.T, e ast.Expr) string {
+	t.Helper()
+	switch e := e.(type) {
+	case *ast.BasicLit:
+		if e.Kind == token.STRING {
+			s, err := strconv.Unquote(e.Value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return verb.ReplaceAllString(s, "...")
+		}
+	case *ast.BinaryExpr:
+		if e.Op == token.ADD {
+			return literal(t, e.X) + literal(t, e.Y)
+		}
+	}
+	return "..."
+}
+
 // literals are the texts that a tree of sources may print: string literals, those
 // joined by + as one, with "..." in the place of what is put in.
 func literals(t *testing.T, roots ...string) []string {
 	t.Helper()
 	var found []string
-	var text func(ast.Expr) string
-	text = func(e ast.Expr) string {
-		switch e := e.(type) {
-		case *ast.BasicLit:
-			if e.Kind == token.STRING {
-				s, err := strconv.Unquote(e.Value)
-				if err != nil {
-					t.Fatal(err)
-				}
-				return verb.ReplaceAllString(s, "...")
-			}
-		case *ast.BinaryExpr:
-			if e.Op == token.ADD {
-				return text(e.X) + text(e.Y)
-			}
-		}
-		return "..."
-	}
 	for _, root := range roots {
 		err := filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
 			if err != nil || e.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
@@ -52,9 +54,9 @@ func literals(t *testing.T, roots ...string) []string {
 			ast.Inspect(f, func(n ast.Node) bool {
 				switch n := n.(type) {
 				case *ast.BinaryExpr:
-					found = append(found, text(n))
+					found = append(found, literal(t, n))
 				case *ast.BasicLit:
-					found = append(found, text(n))
+					found = append(found, literal(t, n))
 				}
 				return true
 			})
@@ -104,6 +106,89 @@ func TestReasonsExist(t *testing.T) {
 		if !found || n < page.atLeast {
 			t.Errorf("%s: only %d reasons are explained: were the tables changed?", page.name, n)
 		}
+	}
+}
+
+// reasonsOf are the texts with which the actions of ocf:pgrex:pgsql end: the
+// formats of the errors that carry an exit code, and the sentences of the rules.
+func reasonsOf(t *testing.T) []string {
+	t.Helper()
+	var found []string
+	parse := func(path string, visit func(ast.Node)) {
+		f, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.SkipObjectResolution)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ast.Inspect(f, func(n ast.Node) bool { visit(n); return true })
+	}
+	agent, err := filepath.Glob("../agents/pgsql/*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range agent {
+		if strings.HasSuffix(path, "_test.go") {
+			continue
+		}
+		parse(path, func(n ast.Node) {
+			call, ok := n.(*ast.CallExpr)
+			if !ok {
+				return
+			}
+			switch f := call.Fun.(type) {
+			case *ast.SelectorExpr: // ocf.Errorf(code, format, ...)
+				if from, ok := f.X.(*ast.Ident); ok && from.Name == "ocf" && f.Sel.Name == "Errorf" {
+					found = append(found, literal(t, call.Args[1]))
+				}
+			case *ast.Ident: // bad(format, ...) of the parameters
+				if f.Name == "bad" {
+					found = append(found, literal(t, call.Args[0]))
+				}
+			}
+		})
+	}
+	for _, rules := range []string{"start", "rejoin", "promote", "standbys", "quorum"} {
+		parse("../lib/replication/"+rules+".go", func(n ast.Node) {
+			call, ok := n.(*ast.CallExpr)
+			if !ok {
+				return
+			}
+			if f, ok := call.Fun.(*ast.Ident); ok && (f.Name == "no" || f.Name == "wait") && len(call.Args) > 0 {
+				arg := call.Args[0]
+				if sprintf, ok := arg.(*ast.CallExpr); ok && len(sprintf.Args) > 0 {
+					arg = sprintf.Args[0]
+				}
+				found = append(found, literal(t, arg))
+			}
+		})
+	}
+	return found
+}
+
+// Each reason with which an action of ocf:pgrex:pgsql ends is explained. What is
+// put before another reason, such as "not started: ...", is not one.
+func TestReasonsAreExplained(t *testing.T) {
+	page, err := files.ReadFile("troubleshooting.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var explained []string
+	for _, cell := range quoted.FindAllStringSubmatch(string(page), -1) {
+		for _, reason := range regexp.MustCompile("`[^`]+`").FindAllString(cell[1], -1) {
+			explained = append(explained, strings.ReplaceAll(strings.Trim(reason, "`"), `\|`, "|"))
+		}
+	}
+	reasons := reasonsOf(t)
+	for _, reason := range reasons {
+		words := strings.Fields(strings.ReplaceAll(reason, "...", " "))
+		if len(words) < 4 {
+			continue
+		}
+		if !slices.ContainsFunc(explained, func(s string) bool { return strings.Contains(reason, s) }) {
+			t.Errorf("troubleshooting.md does not explain %q", reason)
+		}
+	}
+	if len(reasons) < 80 {
+		t.Errorf("only %d reasons found: this test looks in the wrong place", len(reasons))
 	}
 }
 
