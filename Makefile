@@ -106,7 +106,7 @@ install: agents ## install the agents below $(DESTDIR)$(PREFIX)
 	install -D -m 644 LICENSE $(DESTDIR)$(PREFIX)/share/doc/pgrex/LICENSE
 	install -D -m 644 README.md $(DESTDIR)$(PREFIX)/share/doc/pgrex/README.md
 	install -d $(DESTDIR)$(PREFIX)/share/doc/pgrex/docs/examples
-	install -m 644 docs/*.md $(DESTDIR)$(PREFIX)/share/doc/pgrex/docs/
+	install -m 644 docs/*.md docs/*.svg docs/*.tsv $(DESTDIR)$(PREFIX)/share/doc/pgrex/docs/
 	install -m 644 $(filter-out %.go,$(wildcard docs/examples/*)) $(DESTDIR)$(PREFIX)/share/doc/pgrex/docs/examples/
 
 packages: ## build the packages of the checked-out commit into dist/: rpm, and from them deb

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -131,6 +132,30 @@ func TestPrograms(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// pageLink is a link of Markdown to a file, not to another site or within the page.
+var pageLink = regexp.MustCompile(`\]\(([^):#\s]+)(?:#[^)\s]*)?\)`)
+
+// The documentation leads nowhere where the package has nothing.
+func TestPackagedLinks(t *testing.T) {
+	dir, _ := build(t)
+	pages := tree(t, unpack(t, dir, ".deb")["pgrex"])
+	n := 0
+	for path, page := range pages {
+		if filepath.Ext(path) != ".md" {
+			continue
+		}
+		for _, m := range pageLink.FindAllStringSubmatch(page.content, -1) {
+			n++
+			if _, ok := pages[filepath.Join(filepath.Dir(path), m[1])]; !ok {
+				t.Errorf("%s: there is no %s", path, m[1])
+			}
+		}
+	}
+	if n < 100 {
+		t.Errorf("only %d links found: this test looks in the wrong place", n)
 	}
 }
 
