@@ -91,6 +91,8 @@ func (s *site) beginOn(run proc.Runner, more ...string) (ocf.Code, string, *jour
 	for k, v := range s.env {
 		env[k] = v
 	}
+	// It waits for a worker: on a busy machine 20 s are soon over.
+	env["OCF_RESKEY_CRM_meta_timeout"] = "60000"
 	for i := 0; i+1 < len(more); i += 2 {
 		env[more[i]] = more[i+1]
 	}

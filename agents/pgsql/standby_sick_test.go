@@ -34,7 +34,8 @@ func TestStandbyWithSickCluster(t *testing.T) {
 		if code != ocf.OK {
 			t.Errorf("%s: %d %s", name, code, text)
 		}
-		if took := time.Since(began); took > 3200*time.Millisecond {
+		// What hangs is given up with the action's time, 3 s; the rest is for a busy machine.
+		if took := time.Since(began); took > 5*time.Second {
 			t.Errorf("%s: it took %v", name, took)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"strings"
 	"testing"
+	"time"
 
 	arm "pgrex/lib/azure"
 	"pgrex/lib/life"
@@ -282,13 +283,13 @@ func items(v any) []any {
 // until waits for something the cloud does by itself.
 func (s *site) until(t *testing.T, ok func() bool) error {
 	t.Helper()
-	for range 500 {
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); {
 		if ok() {
 			return nil
 		}
-		if err := life.Pause(t.Context(), 10_000_000); err != nil {
+		if err := life.Pause(t.Context(), 10*time.Millisecond); err != nil {
 			return err
 		}
 	}
-	return errors.New("it did not happen within 5 s")
+	return errors.New("it did not happen within 20 s")
 }

@@ -12,7 +12,7 @@ import (
 )
 
 // Waiter starts a process of a server in data that waits in the kernel for as long as
-// the test runs, or a minute: one that has called vfork(2) sleeps like one that waits for
+// the test runs, or ten minutes: one that has called vfork(2) sleeps like one that waits for
 // a disk until its child ends or becomes another program. SIGKILL ends it, though, which
 // a disk's waiters do not hear.
 func Waiter(t testing.TB, data string) int {
@@ -25,7 +25,7 @@ func Waiter(t testing.TB, data string) int {
 	if err := os.WriteFile(exe, program, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	vfork := fmt.Sprintf(`if (syscall(%d, %d, 0, 0, 0, 0) == 0) { sleep 60; syscall(%d, 0) }`,
+	vfork := fmt.Sprintf(`if (syscall(%d, %d, 0, 0, 0, 0) == 0) { sleep 600; syscall(%d, 0) }`,
 		unix.SYS_CLONE, unix.CLONE_VFORK|unix.CLONE_VM|int(unix.SIGCHLD), unix.SYS_EXIT)
 	pid, err := proc.OS{}.Detach(proc.Cmd{Path: "sh", Args: []string{"-c", `cd "$0" && exec "$1" -e "$2"`, data, exe, vfork}})
 	if err != nil {
