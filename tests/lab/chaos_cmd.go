@@ -63,8 +63,10 @@ func chaosRun(c *cli.Context) (*chaos.Run, cluster.Options, error) {
 	if o.Variables["FAILURE_TIMEOUT"] == "" {
 		o.Variables["FAILURE_TIMEOUT"] = "15s"
 	}
+	// Data and WAL on one volume are what the scenarios have.
+	o.OwnWAL = o.OnDisk
 	r := &chaos.Run{Duration: c.Duration("duration"), Rounds: c.Int("rounds"), Out: os.Stdout, Verbose: c.Bool("v")}
-	r.Plan = chaos.Plan{Seed: c.Uint64("seed"), Shape: chaos.Shape{Nodes: o.Nodes, Azure: o.Azure, OnDisk: o.OnDisk}}
+	r.Plan = chaos.Plan{Seed: c.Uint64("seed"), Shape: chaos.Shape{Nodes: o.Nodes, Azure: o.Azure, OnDisk: o.OnDisk, OwnWAL: o.OwnWAL}}
 	if r.Plan.Kinds, err = chaos.Choose(r.Plan.Shape, c.String("faults")); err != nil {
 		return nil, o, err
 	}

@@ -93,7 +93,7 @@ func (h *hunt) play(ctx context.Context, b planted.Bug) (trial, error) {
 		return trial{}, err
 	}
 	o := h.options
-	o.Bin, o.OnDisk = dir, b.OnDisk
+	o.Bin, o.OnDisk, o.OwnWAL = dir, b.OnDisk, false
 	r := &chaos.Run{Out: os.Stdout, Verbose: h.verbose, Plan: chaos.Plan{Shape: chaos.Shape{Nodes: o.Nodes, OnDisk: o.OnDisk}}}
 	for i, text := range b.Rounds {
 		round, err := chaos.ParseRound(i+1, text, chaos.Kinds())

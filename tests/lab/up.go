@@ -49,7 +49,7 @@ func buildFlags() []cli.Flag {
 	return []cli.Flag{
 		nameFlag(),
 		&cli.IntFlag{Name: "nodes", Value: 2, Usage: "2 to 5 nodes"},
-		&cli.StringFlag{Name: "disk", Value: "tmpfs", Usage: "tmpfs, or loop: a file system that loses what was not synced when the power goes"},
+		&cli.StringFlag{Name: "disk", Value: "tmpfs", Usage: "tmpfs, or loop: a file system that loses what was not synced when the power goes; loop+wal: pg_wal on one of its own"},
 		&cli.BoolFlag{Name: "second-bmc", Usage: "give each node another BMC, at 172.20.144.81 and on"},
 		&cli.StringFlag{Name: "profile", Value: "lan", Usage: "lan, or azure: a virtual network, cloudip and fence_azure"},
 		&cli.StringFlag{Name: "agents", Value: "ours", Usage: "ours (ocf:pgrex:pgsql) or reference (ocf:heartbeat:pgsql)"},
@@ -81,8 +81,10 @@ func options(c *cli.Context) (cluster.Options, error) {
 	case "tmpfs":
 	case "loop":
 		o.OnDisk = true
+	case "loop+wal":
+		o.OnDisk, o.OwnWAL = true, true
 	default:
-		return o, fmt.Errorf("no disk %q: use tmpfs or loop", d)
+		return o, fmt.Errorf("no disk %q: use tmpfs, loop or loop+wal", d)
 	}
 	if o.Bin, err = binDir(c); err != nil {
 		return o, err

@@ -50,7 +50,7 @@ func (r *Run) repair(ctx context.Context) error {
 			errs = append(errs, r.C.Freeze(ctx, n.Name, false))
 		}
 		if n.Hangs {
-			errs = append(errs, r.C.Hang(ctx, n.Name, false))
+			errs = append(errs, r.C.Release(ctx, n.Name))
 		}
 		if !r.C.Azure {
 			errs = append(errs, r.C.BMC(ctx, n.Name, true), r.C.Site.Heal(ctx, bmc.MachineOf(n.Name), network.Management))
@@ -58,8 +58,21 @@ func (r *Run) repair(ctx context.Context) error {
 		if !n.On() {
 			errs = append(errs, r.C.Power(ctx, n.Name, true))
 		}
+		if r.Plan.Shape.OnDisk {
+			r.makeRoom(ctx, n.Name)
+		}
 	}
 	return errors.Join(errs...)
+}
+
+// makeRoom takes away what fills the volumes of a node: it was without power, perhaps,
+// when that was over.
+func (r *Run) makeRoom(ctx context.Context, node string) {
+	short, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	if _, err := r.C.Must(short, node, "sh", "-c", roomMade); err != nil {
+		r.Log("no room made on %s: %v", node, err)
+	}
 }
 
 // healthy says whether a view is of a cluster that can lose any node.

@@ -34,11 +34,6 @@ func directedKinds() []Kind {
 		{Name: "record-durable", Group: directed, Roles: onPrimary(),
 			Needs:  func(s Shape) bool { return s.OnDisk },
 			Inject: recordDurable, Heal: clusterBoots},
-		// In no pack: the rounds of a seed are what they were.
-		{Name: "disk-hangs", Group: directed, Roles: everybody(), Longest: 30 * time.Second,
-			Needs:  func(s Shape) bool { return s.OnDisk },
-			Inject: func(ctx context.Context, t Target) (fault.Evidence, error) { return fault.Hang(ctx, t.Site, t.Node) },
-			Heal:   func(ctx context.Context, t Target) error { return t.Hang(ctx, t.Node, false) }},
 	}
 }
 

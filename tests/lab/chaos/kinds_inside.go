@@ -2,7 +2,6 @@ package chaos
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -18,15 +17,10 @@ import (
 	"pgrex/tests/lab/writer"
 )
 
-// insideKinds break what is inside of a node that runs: its disk, its server's
-// connections, what the cluster remembers of it.
+// insideKinds break what is inside of a node that runs: its server's connections, what
+// the cluster remembers of it.
 func insideKinds() []Kind {
-	onDisk := func(s Shape) bool { return s.OnDisk }
 	return []Kind{
-		{Name: "disk-full", Group: "disk", Roles: everybody(), Longest: 15 * time.Second, Needs: onDisk,
-			Inject: diskFull, Heal: inNode("rm -f /dbfp/chaos-full")},
-		{Name: "disk-dead", Group: "disk", Roles: everybody(), Longest: 15 * time.Second, Needs: onDisk,
-			Inject: diskDead, Heal: diskReplaced},
 		{Name: "connections", Group: "load", Roles: onPrimary(),
 			Args: func(rng *rand.Rand) string { return fmt.Sprintf("%dms", 1000+rng.IntN(8000)) }, Inject: exhaust},
 		{Name: "attribute-deleted", Group: "memory", Roles: everybody(),
@@ -37,43 +31,6 @@ func insideKinds() []Kind {
 				"pgsql-data-status LATEST", "pgsql-data-status DISCONNECT", "pgsql-record rubbish"),
 			Inject: attributeEdited, Heal: attributeMended},
 	}
-}
-
-// diskFull takes all room that a user has on the file system of data and WAL.
-func diskFull(ctx context.Context, t Target) (fault.Evidence, error) {
-	out, err := t.sh(ctx, `fallocate -l $(($(df --output=avail -B1 /dbfp | tail -1))) /dbfp/chaos-full; df --output=avail -B1 /dbfp | tail -1`)
-	return t.evidence("bytes left: " + strings.TrimSpace(out)), err
-}
-
-// diskDead shuts the file system down, as a device does that is gone: reads of
-// what is not in memory and all writes fail. Nothing revives it but a new mount.
-func diskDead(ctx context.Context, t Target) (fault.Evidence, error) {
-	const noLogFlush = 2
-	// The number of the request says that it answers: perl wants a variable for that.
-	out, err := t.sh(ctx, fmt.Sprintf(`for d in /disk /dbfp; do
-perl -e 'open(F,"<",$ARGV[0]) or die $!; my $how = pack("L", %d); ioctl(F, 0x8004587d, $how) or die $!' $d 2>&1
-done
-touch /dbfp/chaos-probe 2>&1 && echo written; true`, noLogFlush))
-	if err == nil && !strings.Contains(out, "error") {
-		err = fmt.Errorf("its disk still takes writes: %q", out)
-	}
-	return t.evidence(strings.TrimSpace(out)), err
-}
-
-// diskReplaced does what an operator does with such a node, if nobody has fenced
-// it yet: the power goes off and on.
-func diskReplaced(ctx context.Context, t Target) error {
-	n, err := t.Site.Node(ctx, t.Node)
-	if err != nil || !n.On() || n.Frozen {
-		return err
-	}
-	short, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	if _, err := t.Must(short, t.Node, "touch", "/dbfp/chaos-probe"); err == nil {
-		return nil
-	}
-	t.Log("the power of %s goes off and on, for its disk", t.Node)
-	return errors.Join(t.Power(ctx, t.Node, false), t.Power(ctx, t.Node, true))
 }
 
 // exhaust takes all connections that an ordinary user may have.

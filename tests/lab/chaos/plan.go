@@ -24,6 +24,8 @@ type Shape struct {
 	Azure bool
 	// OnDisk says that its data is on a real file system, which can be full.
 	OnDisk bool
+	// OwnWAL says that its pg_wal is on a file system of its own.
+	OwnWAL bool
 	// Clocks says that its nodes do not agree on the time of day.
 	Clocks bool
 }
@@ -36,6 +38,9 @@ func (s Shape) String() string {
 	}
 	if s.OnDisk {
 		disk = "loop"
+	}
+	if s.OwnWAL {
+		disk = "loop+wal"
 	}
 	text := fmt.Sprintf("profile=%s nodes=%d disk=%s", profile, s.Nodes, disk)
 	if s.Clocks {

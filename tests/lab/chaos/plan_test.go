@@ -37,7 +37,7 @@ func TestRoundIsOfItsSeed(t *testing.T) {
 // TestRoundsMeetAll shows that a pack of rounds begins with each kind once, and
 // that mixtures happen.
 func TestRoundsMeetAll(t *testing.T) {
-	for _, shape := range []Shape{{Nodes: 2}, {Nodes: 3, OnDisk: true}, {Nodes: 2, Azure: true}} {
+	for _, shape := range []Shape{{Nodes: 2}, {Nodes: 3, OnDisk: true, OwnWAL: true}, {Nodes: 2, Azure: true}} {
 		p := plan(t, 1, shape)
 		first, mixed := map[string]int{}, 0
 		for n := range p.Kinds {
@@ -82,6 +82,9 @@ func TestChoose(t *testing.T) {
 	}{
 		{Shape{}, "power", "power-off power-all"},
 		{Shape{}, "freeze,cut", "cut freeze"},
+		{Shape{OnDisk: true}, "disk", "disk-full disk-dead disk-hangs"},
+		{Shape{OnDisk: true, OwnWAL: true}, "disk", "disk-full disk-dead disk-hangs wal-full wal-dead wal-hangs"},
+		{Shape{}, "disk", "no fault of that choice fits this cluster"},
 		{Shape{Azure: true}, "bmc", "no fault of that choice fits this cluster"},
 		{Shape{}, "nonsense", `no fault and no group of faults is called "nonsense"`},
 	} {

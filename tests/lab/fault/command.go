@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"pgrex/tests/lab/network"
+	"pgrex/tests/lab/node"
 	"pgrex/tests/lab/site"
 )
 
@@ -50,10 +51,13 @@ func commands() map[string]command {
 			return Evidence{Fault: "thaw " + a[0]}, s.Freeze(ctx, a[0], false)
 		}},
 		"hang-disk": {"NODE", "its data volume takes no writes and gives no answer (--disk=loop)", func(ctx context.Context, s *site.Site, a []string) (Evidence, error) {
-			return Hang(ctx, s, a[0])
+			return Hang(node.DataVolume)(ctx, s, a[0])
 		}},
-		"release-disk": {"NODE", "the data volume goes on", func(ctx context.Context, s *site.Site, a []string) (Evidence, error) {
-			return Evidence{Fault: "release the data volume of " + a[0]}, s.Hang(ctx, a[0], false)
+		"hang-wal": {"NODE", "its pg_wal takes no writes and gives no answer (--disk=loop+wal)", func(ctx context.Context, s *site.Site, a []string) (Evidence, error) {
+			return Hang(node.WALVolume)(ctx, s, a[0])
+		}},
+		"release-disk": {"NODE", "the volume that hangs goes on", func(ctx context.Context, s *site.Site, a []string) (Evidence, error) {
+			return Evidence{Fault: "release the volume of " + a[0]}, s.Release(ctx, a[0])
 		}},
 		"bmc-off": {"NODE", "its BMC answers nobody", func(ctx context.Context, s *site.Site, a []string) (Evidence, error) {
 			return BMCGone(ctx, s, a[0])

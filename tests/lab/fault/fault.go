@@ -141,28 +141,30 @@ func Freeze(ctx context.Context, s *site.Site, node string) (Evidence, error) {
 	return e, err
 }
 
-// Hang makes a node's data volume hang, and shows that its server has stopped over
-// it: one of its processes waits for the volume and nothing wakes it.
-func Hang(ctx context.Context, s *site.Site, node string) (Evidence, error) {
-	e := Evidence{At: time.Now(), Fault: "data volume of " + node + " hangs"}
-	if err := s.Hang(ctx, node, true); err != nil {
+// Hang makes a volume of a node hang, node.DataVolume or node.WALVolume, and shows that
+// its server has stopped over it: one of its processes waits and nothing wakes it.
+func Hang(volume string) func(context.Context, *site.Site, string) (Evidence, error) {
+	return func(ctx context.Context, s *site.Site, node string) (Evidence, error) {
+		e := Evidence{At: time.Now(), Fault: volume + " of " + node + " hangs"}
+		if err := s.Hang(ctx, node, volume); err != nil {
+			return e, err
+		}
+		e.InForce = time.Now()
+		err := host.Poll(ctx, "a process that waits for the volume", 50*time.Millisecond, func() (bool, error) {
+			ps, err := Find(s, node, Postgres)
+			if err != nil {
+				return false, err
+			}
+			for _, p := range ps {
+				if state(p.Pid) == "D" && time.Since(e.InForce) > time.Second {
+					e.Detail = fmt.Sprintf("the file system takes no writes, process %s waits in the kernel", p)
+					return true, nil
+				}
+			}
+			return false, nil
+		})
 		return e, err
 	}
-	e.InForce = time.Now()
-	err := host.Poll(ctx, "a process that waits for the volume", 50*time.Millisecond, func() (bool, error) {
-		ps, err := Find(s, node, Postgres)
-		if err != nil {
-			return false, err
-		}
-		for _, p := range ps {
-			if state(p.Pid) == "D" && time.Since(e.InForce) > time.Second {
-				e.Detail = fmt.Sprintf("the file system takes no writes, process %s waits in the kernel", p)
-				return true, nil
-			}
-		}
-		return false, nil
-	})
-	return e, err
 }
 
 // WaitGone waits until the BMC has taken a node down: its first process is

@@ -21,9 +21,11 @@ type Config struct {
 	Dir string
 	// Lower is the root file system below the overlay, normally "/".
 	Lower string
-	// Disk is the block device on /disk, Volume the one on DataVolume; both are
-	// empty when data is on a tmpfs.
-	Disk, Volume string
+	// OwnWAL puts pg_wal on a block device of its own, where data is on one.
+	OwnWAL bool
+	// Disk is the block device on /disk, Volume the one on DataVolume, WAL the one on
+	// WALVolume; each is empty when there is none.
+	Disk, Volume, WAL string
 	// Loop is the number of a block device the node gets as /dev/labdisk.
 	Loop uint64
 	// LANs are the networks the node is plugged into.
@@ -47,6 +49,10 @@ func (c Config) root() string { return filepath.Join(c.Dir, "root") }
 // DataVolume is where the file system of PostgreSQL's data and WAL is: a device
 // of its own, as where it can fill up or hang without the system's.
 const DataVolume = "/dbfp"
+
+// WALVolume is the directory that pg_wal is in, as the documented initdb --waldir has
+// it. With Config.OwnWAL it is a small device of its own.
+const WALVolume = "/dbfp/pgwal"
 
 // Durable are the directories that are on the other block device when there is
 // one: the agents' tmpdir and the cluster's memory.

@@ -68,13 +68,13 @@ const (
 	ioctlThaw   = 0xc0045878
 )
 
-// Hang makes the data volume hang: whoever writes to it waits in the kernel, in a
-// sleep that no signal ends, until Release or the end of the power. Reading goes on.
-// It does nothing when it hangs already.
+// Hang makes a volume, DataVolume or WALVolume, hang: whoever writes to it waits in the
+// kernel, in a sleep that no signal ends, until Release or the end of the power. Reading
+// goes on. It does nothing when the volume hangs already.
 //
 // The lab's daemon is what ends it: should that be killed meanwhile, "fsfreeze
 // --unfreeze /proc/PID/root/dbfp" with the pid of a process that waits does.
-func (n *Node) Hang() error {
+func (n *Node) Hang(volume string) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	switch {
@@ -82,21 +82,30 @@ func (n *Node) Hang() error {
 		return errors.New("its data is on a tmpfs, which cannot hang: use --disk=loop")
 	case !n.on():
 		return fmt.Errorf("%s is off", n.cfg.Name)
-	case n.hangs != nil:
-		return nil
+	case n.frozen:
+		return fmt.Errorf("%s is frozen", n.cfg.Name)
+	case volume != DataVolume && (volume != WALVolume || !n.cfg.OwnWAL):
+		return fmt.Errorf("%s has no volume %s of its own (--disk=loop+wal gives pg_wal one)", n.cfg.Name, volume)
 	}
-	f, err := os.Open(filepath.Join("/proc", strconv.Itoa(n.init.Pid), "root", DataVolume))
+	path := filepath.Join("/proc", strconv.Itoa(n.init.Pid), "root", volume)
+	if n.hangs != nil {
+		if n.hangs.Name() == path {
+			return nil
+		}
+		return fmt.Errorf("another volume of %s hangs", n.cfg.Name)
+	}
+	f, err := os.Open(path)
 	if err != nil {
 		return err
 	}
 	if err := fsIoctl(f, ioctlFreeze); err != nil {
-		return errors.Join(fmt.Errorf("cannot freeze the data volume: %w", err), f.Close())
+		return errors.Join(fmt.Errorf("cannot freeze %s: %w", volume, err), f.Close())
 	}
 	n.hangs = f
 	return nil
 }
 
-// Release lets a data volume that hangs go on, as if nothing had been.
+// Release lets a volume that hangs go on, as if nothing had been.
 func (n *Node) Release() error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -113,7 +122,7 @@ func (n *Node) release() error {
 	return errors.Join(err, f.Close())
 }
 
-// Hangs says whether the data volume hangs.
+// Hangs says whether a volume hangs.
 func (n *Node) Hangs() bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()

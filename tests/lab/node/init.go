@@ -109,6 +109,15 @@ func mountRoot(c Config) error {
 			return err
 		}
 	}
+	if c.WAL != "" {
+		volume := filepath.Join(c.root(), WALVolume)
+		if err := os.MkdirAll(volume, 0o755); err != nil {
+			return err
+		}
+		if err := mount(c.WAL, volume, "ext4", 0, ""); err != nil {
+			return err
+		}
+	}
 	return mount(c.Logs(), filepath.Join(c.root(), "var/log"), "", unix.MS_BIND, "")
 }
 

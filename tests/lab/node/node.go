@@ -22,6 +22,8 @@ const (
 	// diskSize is the size of a node's file system with --disk=loop. The
 	// file behind it has holes where nothing was written.
 	diskSize = 2 << 30
+	// walSize is that of pg_wal's own volume.
+	walSize = 1 << 30
 	// smallDisk is what storage-mon reads from when data is on a tmpfs.
 	smallDisk = 8 << 20
 )
@@ -44,7 +46,7 @@ type Node struct {
 	ns     string // path of the network namespace while on
 	disks  []*disk
 	frozen bool
-	hangs  *os.File // the data volume while it hangs
+	hangs  *os.File // the volume that hangs, while one does
 	boots  int
 }
 
@@ -68,6 +70,9 @@ func New(ctx context.Context, cfg Config, sw *network.Switch, group, binary stri
 	} else {
 		for _, name := range []string{"disk.img", "volume.img"} {
 			n.disks = append(n.disks, &disk{file: filepath.Join(cfg.Dir, name), size: diskSize, holdsFiles: true})
+		}
+		if cfg.OwnWAL {
+			n.disks = append(n.disks, &disk{file: filepath.Join(cfg.Dir, "wal.img"), size: walSize, holdsFiles: true})
 		}
 	}
 	for _, d := range n.disks {
@@ -133,12 +138,16 @@ func (n *Node) PowerOn(ctx context.Context) error {
 			return err
 		}
 	}
-	cfg := n.cfg
+	cfg, watched := n.cfg, n.disks[0]
 	if n.onDisk {
-		cfg.Disk, cfg.Volume = n.disks[0].loop.Device, n.disks[1].loop.Device
+		watched = n.disks[1]
+		cfg.Disk, cfg.Volume = n.disks[0].loop.Device, watched.loop.Device
+	}
+	if n.onDisk && cfg.OwnWAL {
+		cfg.WAL = n.disks[2].loop.Device
 	}
 	var err error
-	if cfg.Loop, err = n.disks[len(n.disks)-1].loop.Number(); err != nil {
+	if cfg.Loop, err = watched.loop.Number(); err != nil {
 		return err
 	}
 	if err := n.start(ctx, cfg); err != nil {
@@ -291,6 +300,9 @@ func (n *Node) clean(ctx context.Context) error {
 func (n *Node) Freeze(ctx context.Context) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	if n.hangs != nil {
+		return fmt.Errorf("a volume of %s hangs: who waits for it cannot be frozen", n.cfg.Name)
+	}
 	if err := n.sw.Down(ctx, n.cfg.Name); err != nil {
 		return err
 	}

@@ -11,55 +11,69 @@ import (
 	"pgrex/tests/lab/node"
 )
 
+// volume is what breaks: that of data and WAL together, or pg_wal's own.
+type volume string
+
+// disks are the same faults of both volumes.
 func disks() []Scenario {
-	return []Scenario{
-		{
-			Name:   "disk-full-primary",
-			Text:   "no room for data and WAL on the primary: its server ends, the standby serves",
-			OnDisk: true,
-			Play:   diskFullPrimary,
-		},
-		{
-			Name:   "disk-read-only-primary",
-			Text:   "the primary's file system has become read-only: its server ends, the standby serves",
-			OnDisk: true,
-			Play:   diskReadOnlyPrimary,
-		},
-		{
-			Name:   "disk-hangs-primary",
-			Text:   "the primary's volume gives no answer: noticed, fenced because nothing can be stopped there, the standby serves",
-			OnDisk: true,
-			Play:   func(ctx context.Context, r *Run) error { return r.primaryFenced(ctx, fault.Hang, hangNoticed) },
-		},
-		{
-			Name:   "disk-hangs-standby",
-			Text:   "the standby's volume gives no answer: commits wait for its loss alone, then it is fenced and comes back",
-			OnDisk: true,
-			Play:   diskHangsStandby,
-		},
+	var all []Scenario
+	for _, v := range []struct {
+		name, of string
+		at       volume
+	}{
+		{"disk", "data and WAL", node.DataVolume},
+		{"wal", "pg_wal, which has a volume of its own,", node.WALVolume},
+	} {
+		for _, s := range []Scenario{
+			{Name: "full-primary", Play: v.at.fullPrimary,
+				Text: "no room for %s on the primary: its server ends, the standby serves"},
+			{Name: "full-standby", Play: v.at.fullStandby,
+				Text: "no room for %s on the standby: commits wait for its loss alone; it is back when there is room"},
+			{Name: "read-only-primary", Play: v.at.readOnlyPrimary,
+				Text: "the file system of %s has become read-only on the primary: its server ends, the standby serves"},
+			{Name: "read-only-standby", Play: v.at.readOnlyStandby,
+				Text: "the file system of %s has become read-only on the standby: commits wait for its loss alone; it is back after a boot"},
+			{Name: "hangs-primary", Play: v.at.hangsPrimary,
+				Text: "the volume of %s gives no answer on the primary: noticed, fenced because nothing can be stopped there, the standby serves"},
+			{Name: "hangs-standby", Play: v.at.hangsStandby,
+				Text: "the volume of %s gives no answer on the standby: commits wait for its loss alone, then it is fenced and comes back"},
+		} {
+			s.Name, s.Text = v.name+"-"+s.Name, fmt.Sprintf(s.Text, v.of)
+			s.OnDisk, s.OwnWAL = true, v.at == node.WALVolume
+			all = append(all, s)
+		}
 	}
+	return all
 }
 
-// diskFullPrimary takes the room away and makes the server want some.
-func diskFullPrimary(ctx context.Context, r *Run) error {
+// fill takes the room of a volume away.
+func (v volume) fill(ctx context.Context, r *Run, on string) error {
+	const fill = `fallocate -l $(df --output=avail -B1 %[1]s | tail -1) %[1]s/filled && df --output=avail -B1 %[1]s | tail -1`
+	begin := time.Now()
+	out, err := r.Sh(ctx, on, fmt.Sprintf(fill, v))
+	e := fault.Evidence{At: begin, InForce: time.Now(), Fault: fmt.Sprintf("%s of %s full", v, on), Detail: "bytes left: " + strings.TrimSpace(out)}
+	return r.Must(e, err)
+}
+
+// room gives it back.
+func (v volume) room(ctx context.Context, r *Run, on string) error {
+	_, err := r.Sh(ctx, on, fmt.Sprintf("rm %s/filled", v))
+	return err
+}
+
+// fullPrimary takes the room away and makes the server want some.
+func (v volume) fullPrimary(ctx context.Context, r *Run) error {
 	was, err := r.before(ctx)
 	if err != nil {
 		return err
 	}
-	const fill = `fallocate -l $(df --output=avail -B1 %[1]s | tail -1) %[1]s/filled && df --output=avail -B1 %[1]s | tail -1`
-	begin := time.Now()
-	out, err := r.Sh(ctx, was.primary, fmt.Sprintf(fill, node.DataVolume))
-	e := fault.Evidence{At: begin, InForce: time.Now(), Fault: "data volume of " + was.primary + " full", Detail: "bytes left: " + strings.TrimSpace(out)}
-	if err := r.Must(e, err); err != nil {
+	if err := v.fill(ctx, r, was.primary); err != nil {
 		return err
 	}
 	// Segments that are there in advance are filled first.
 	short, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	for short.Err() == nil {
-		if _, err := r.SQL(short, was.primary, "select pg_switch_wal() from (select txid_current()) x"); err != nil {
-			break
-		}
+	for short.Err() == nil && nextSegment(short, r, was.primary) == nil {
 	}
 	if err := r.failover(ctx, was.standby, was.timeline, time.Minute); err != nil {
 		return err
@@ -67,64 +81,144 @@ func diskFullPrimary(ctx context.Context, r *Run) error {
 	if err := r.notFenced(ctx, was, was.primary); err != nil {
 		return err
 	}
-	_, err = r.Sh(ctx, was.primary, "rm "+node.DataVolume+"/filled")
+	return v.room(ctx, r, was.primary)
+}
+
+func nextSegment(ctx context.Context, r *Run, on string) error {
+	_, err := r.SQL(ctx, on, "select pg_switch_wal() from (select txid_current()) x")
 	return err
 }
 
-// diskReadOnlyPrimary does what ext4 does by itself when it finds an error.
-func diskReadOnlyPrimary(ctx context.Context, r *Run) error {
+// fullStandby is noticed where a segment does not fit: WAL is not received any more.
+func (v volume) fullStandby(ctx context.Context, r *Run) error {
 	was, err := r.before(ctx)
 	if err != nil {
 		return err
 	}
+	if err := v.fill(ctx, r, was.standby); err != nil {
+		return err
+	}
+	lost := func(view cluster.View) bool {
+		if view.Status(was.standby) != "HS:sync" {
+			return true
+		}
+		_ = nextSegment(ctx, r, was.primary)
+		return false
+	}
+	if err := r.Wait(ctx, was.standby+" to be no synchronous standby", time.Minute, lost); err != nil {
+		return err
+	}
+	if err := r.servesWithout(ctx, was); err != nil {
+		return err
+	}
+	if err := r.notFenced(ctx, was, was.standby); err != nil {
+		return err
+	}
+	if err := v.room(ctx, r, was.standby); err != nil {
+		return err
+	}
+	return r.standbyReturns(ctx, was)
+}
+
+// servesWithout shows that the loss of the standby does not stall commits.
+func (r *Run) servesWithout(ctx context.Context, was before) error {
+	if err := r.WaitCommits(ctx, time.Minute); err != nil {
+		return err
+	}
+	return r.stillPrimary(ctx, was.primary)
+}
+
+// standbyReturns shows that the standby comes back by itself, and to the same primary.
+func (r *Run) standbyReturns(ctx context.Context, was before) error {
+	if err := r.WaitSync(ctx, was.standby, 2*time.Minute); err != nil {
+		return err
+	}
+	return r.stillPrimary(ctx, was.primary)
+}
+
+// readOnly does what ext4 does by itself when it finds an error.
+func (v volume) readOnly(ctx context.Context, r *Run, on string) error {
 	begin := time.Now()
-	out, err := r.Sh(ctx, was.primary, fmt.Sprintf("mount -o remount,abort %[1]s; touch %[1]s/probe 2>&1; true", node.DataVolume))
-	e := fault.Evidence{At: begin, InForce: time.Now(), Fault: "file system of " + was.primary + " read-only", Detail: strings.TrimSpace(out)}
+	out, err := r.Sh(ctx, on, fmt.Sprintf("mount -o remount,abort %[1]s; touch %[1]s/probe 2>&1; true", v))
+	e := fault.Evidence{At: begin, InForce: time.Now(), Fault: fmt.Sprintf("%s of %s read-only", v, on), Detail: strings.TrimSpace(out)}
 	if err == nil && !strings.Contains(out, "Read-only") {
 		err = fmt.Errorf("it takes writes: %q", out)
 	}
-	if err := r.Must(e, err); err != nil {
+	return r.Must(e, err)
+}
+
+// repaired boots a node whose file system is read-only, if it was not fenced for it.
+func (r *Run) repaired(ctx context.Context, was before, name string) error {
+	if n, err := r.Node(ctx, name); err != nil || n.Boots != was.boots[name] {
+		return err
+	}
+	if err := r.Must(fault.PowerOff(ctx, r.Site, name)); err != nil {
+		return err
+	}
+	return r.Wait(ctx, name+" to boot", time.Minute, func(cluster.View) bool {
+		n, err := r.Node(ctx, name)
+		return err == nil && n.Boots > was.boots[name]
+	})
+}
+
+func (v volume) readOnlyPrimary(ctx context.Context, r *Run) error {
+	was, err := r.before(ctx)
+	if err != nil {
+		return err
+	}
+	if err := v.readOnly(ctx, r, was.primary); err != nil {
 		return err
 	}
 	if err := r.failover(ctx, was.standby, was.timeline, time.Minute); err != nil {
 		return err
 	}
-	// The file system is repaired at a boot.
-	if n, err := r.Node(ctx, was.primary); err != nil || n.Boots != was.boots[was.primary] {
+	return r.repaired(ctx, was, was.primary)
+}
+
+func (v volume) readOnlyStandby(ctx context.Context, r *Run) error {
+	was, err := r.before(ctx)
+	if err != nil {
 		return err
 	}
-	if err := r.Must(fault.PowerOff(ctx, r.Site, was.primary)); err != nil {
+	if err := v.readOnly(ctx, r, was.standby); err != nil {
 		return err
 	}
-	return r.Wait(ctx, was.primary+" to boot", time.Minute, func(cluster.View) bool {
-		n, err := r.Node(ctx, was.primary)
-		return err == nil && n.Boots > was.boots[was.primary]
+	err = r.Wait(ctx, was.standby+" to be no synchronous standby", time.Minute, func(view cluster.View) bool {
+		return view.Status(was.standby) != "HS:sync"
 	})
+	if err != nil {
+		return err
+	}
+	if err := r.servesWithout(ctx, was); err != nil {
+		return err
+	}
+	if err := r.repaired(ctx, was, was.standby); err != nil {
+		return err
+	}
+	return r.standbyReturns(ctx, was)
 }
 
 // hangNoticed is how long a volume may give no answer until its node is fenced: for 40 s
 // of it a sound one may be slow, another 20 s are the demotion's.
 const hangNoticed = 2 * time.Minute
 
-func diskHangsStandby(ctx context.Context, r *Run) error {
+func (v volume) hangsPrimary(ctx context.Context, r *Run) error {
+	return r.primaryFenced(ctx, fault.Hang(string(v)), hangNoticed)
+}
+
+func (v volume) hangsStandby(ctx context.Context, r *Run) error {
 	was, err := r.before(ctx)
 	if err != nil {
 		return err
 	}
-	if err := r.Must(fault.Hang(ctx, r.Site, was.standby)); err != nil {
+	if err := r.Must(fault.Hang(string(v))(ctx, r.Site, was.standby)); err != nil {
 		return err
 	}
-	if err := r.WaitCommits(ctx, time.Minute); err != nil {
-		return err
-	}
-	if err := r.stillPrimary(ctx, was.primary); err != nil {
+	if err := r.servesWithout(ctx, was); err != nil {
 		return err
 	}
 	if err := r.fencedWithin(ctx, was, was.standby, hangNoticed); err != nil {
 		return err
 	}
-	if err := r.WaitSync(ctx, was.standby, 2*time.Minute); err != nil {
-		return err
-	}
-	return r.stillPrimary(ctx, was.primary)
+	return r.standbyReturns(ctx, was)
 }

@@ -275,7 +275,7 @@ func (r *Run) repairRoom(ctx context.Context) error {
 			}
 		}
 		if n.Hangs {
-			if err := r.Hang(ctx, n.Name, false); err != nil {
+			if err := r.Release(ctx, n.Name); err != nil {
 				return err
 			}
 		}

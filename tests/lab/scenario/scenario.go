@@ -25,6 +25,8 @@ type Scenario struct {
 	Nodes int
 	// OnDisk says that it is about what a power loss does to a disk.
 	OnDisk bool
+	// OwnWAL gives pg_wal a volume of its own; only with OnDisk.
+	OwnWAL bool
 	// SecondBMC gives each node another management controller.
 	SecondBMC bool
 	// Azure plays it in the lab's Azure, Sick begins it with a cluster that cannot

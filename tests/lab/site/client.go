@@ -186,9 +186,15 @@ func (s *Site) Freeze(ctx context.Context, node string, on bool) error {
 	return err
 }
 
-// Hang makes a machine's data volume hang, or go on as if nothing had been.
-func (s *Site) Hang(ctx context.Context, node string, on bool) error {
-	_, err := s.order(ctx, request{Op: opHang, Node: node, On: on})
+// Hang makes a volume of a machine hang, see node.Hang.
+func (s *Site) Hang(ctx context.Context, name, volume string) error {
+	_, err := s.order(ctx, request{Op: opHang, Node: name, Volume: volume, On: true})
+	return err
+}
+
+// Release lets a machine's volume that hangs go on as if nothing had been.
+func (s *Site) Release(ctx context.Context, name string) error {
+	_, err := s.order(ctx, request{Op: opHang, Node: name})
 	return err
 }
 

@@ -113,7 +113,7 @@ func (d *daemon) build(ctx context.Context, binary string) error {
 		return err
 	}
 	for i, name := range p.NodeNames() {
-		cfg := node.Config{Name: name, Index: i + 1, Dir: p.nodeDir(name), Lower: p.Lower, Boot: p.Boot, LANs: p.LANs()}
+		cfg := node.Config{Name: name, Index: i + 1, Dir: p.nodeDir(name), Lower: p.Lower, Boot: p.Boot, LANs: p.LANs(), OwnWAL: p.OwnWAL}
 		n, err := node.New(ctx, cfg, d.sw, p.nodeGroup(name), own, p.OnDisk)
 		if err != nil {
 			return err
@@ -267,7 +267,7 @@ func (d *daemon) obey(ctx context.Context, q request) (response, error) {
 	case q.Op == opFreeze:
 		return response{}, n.Thaw(ctx)
 	case q.Op == opHang && q.On:
-		return response{}, n.Hang()
+		return response{}, n.Hang(q.Volume)
 	case q.Op == opHang:
 		return response{}, n.Release()
 	case q.Op == opBMC && q.On:

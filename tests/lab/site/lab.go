@@ -32,6 +32,8 @@ type Plan struct {
 	// OnDisk puts the durable directories on a file system that loses
 	// un-synced data with the power.
 	OnDisk bool
+	// OwnWAL gives pg_wal a file system of its own; only with OnDisk.
+	OwnWAL bool
 	// Azure puts the nodes into a cloud: no BMCs, and a virtual network that
 	// delivers an address to whom the Resource Manager names. See tests/lab/azure.
 	Azure bool

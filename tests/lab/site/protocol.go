@@ -6,11 +6,13 @@ import (
 
 // request is one order to the daemon, one per connection.
 type request struct {
-	Op   string            `json:"op"`
-	Node string            `json:"node,omitempty"`
-	On   bool              `json:"on,omitempty"`
-	LANs []network.LAN     `json:"lans,omitempty"`
-	Dir  network.Direction `json:"dir,omitempty"`
+	Op   string `json:"op"`
+	Node string `json:"node,omitempty"`
+	// Volume is what hangs, a path on the node.
+	Volume string            `json:"volume,omitempty"`
+	On     bool              `json:"on,omitempty"`
+	LANs   []network.LAN     `json:"lans,omitempty"`
+	Dir    network.Direction `json:"dir,omitempty"`
 }
 
 // Operations of the daemon.
@@ -56,7 +58,7 @@ type NodeStatus struct {
 	Boots int
 	// Frozen says that it is stopped with everything on it.
 	Frozen bool
-	// Hangs says that its data volume takes no writes and gives no answer.
+	// Hangs says that a volume of it takes no writes and gives no answer.
 	Hangs bool
 	// BMC is the process of its management controller, 0 when that is down.
 	BMC int
