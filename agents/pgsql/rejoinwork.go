@@ -60,6 +60,7 @@ func (a *agent) rejoin(ctx context.Context) error {
 	defer cancel(nil)
 	go w.untilUnwanted(doing, cancel)
 	quiet := w.tell(ctx) // not doing: a rewind that nobody wants any more goes on, and is shown
+	defer quiet()
 	err = w.do(doing, &m, p)
 	quiet() // what became of it is the last word
 	if err != nil {
