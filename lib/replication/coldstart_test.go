@@ -23,8 +23,10 @@ func TestColdStartOfThree(t *testing.T) {
 	between := []struct {
 		name   string
 		rounds int
-		serves bool
-	}{{"at once", 0, false}, {"in a moment", 3, false}, {"one after the other", 14, true}}
+		serves bool // commits are tried
+		lonely bool // the primary has written what nobody else got, and nobody was told of
+	}{{"at once", 0, false, false}, {"with WAL of its own, at once", 0, false, true},
+		{"with WAL of its own, one after the other", 14, true, true}, {"one after the other", 14, true, false}}
 	byTwo := map[bool]int{}
 	for _, b := range between {
 		for _, off := range orders() {
@@ -39,6 +41,9 @@ func TestColdStartOfThree(t *testing.T) {
 					t.Fatalf("no primary to begin with:\n%s", report(w, "", 100))
 				}
 				w.commitSomewhere()
+				if b.lonely {
+					w.writeAlone()
+				}
 				for _, i := range off {
 					w.powerOff(w.nodes[i], 0, true)
 					w.settle(b.rounds)
@@ -81,6 +86,17 @@ func TestColdStartOfThree(t *testing.T) {
 	t.Logf("of two that were back, %d pairs served and %d waited", byTwo[true], byTwo[false])
 	if byTwo[true] == 0 || byTwo[false] == 0 {
 		t.Errorf("two nodes serve before the third is back: %v", byTwo)
+	}
+}
+
+// writeAlone has the primary flush two commits that are on their way to nobody.
+func (w *world) writeAlone() {
+	for _, n := range w.nodes {
+		if n.promoted && isPrimary(n) {
+			w.commit(n)
+			w.commit(n)
+			w.flush(n)
+		}
 	}
 }
 
