@@ -48,9 +48,9 @@ test-full: deps build unit contract planted ## the same with every scenario of t
 	PGREX_RELEASES=bookworm $(TEST) -count=1 -timeout 15m -run TestInstall ./tests/packages
 	bin/lab suite --full
 
-test-matrix: deps build ## every scenario of the lab on Debian 12 and on Debian 13 (root; hours): ONLY=newcomer,readme
+test-matrix: deps build ## every scenario of the lab on Debian 12 and on Debian 13 (root; hours): ONLY=newcomer,readme JOBS=2
 	set -e; roots=; for release in bookworm trixie; do roots="$$roots $$(tests/debian/root.sh $$release)"; done; \
-		bin/lab matrix $(if $(ONLY),--only=$(ONLY)) $$roots
+		bin/lab matrix $(if $(ONLY),--only=$(ONLY)) $(if $(JOBS),--jobs=$(JOBS)) $$roots
 
 # -p 3: most of these tests wait for something.
 unit: ## tests that need no root and no cluster (under a minute)

@@ -3,8 +3,11 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
+	"sync"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -16,7 +19,8 @@ func matrixCommand() *cli.Command {
 		Name: "matrix", Usage: "play every scenario on several releases of Debian, with a table at the end", ArgsUsage: "ROOT ...",
 		Description: "ROOT is a root file system of tests/debian/root.sh. No budget is looked at. The table comes after an interruption too.",
 		Flags: append(playFlags(),
-			&cli.StringFlag{Name: "only", Usage: "these scenarios instead of all, with commas between them"}),
+			&cli.StringFlag{Name: "only", Usage: "these scenarios instead of all, with commas between them"},
+			&cli.IntFlag{Name: "jobs", Value: 1, Usage: "so many labs play side by side, each what is next; their times suffer when they have to share processors"}),
 		Action: func(c *cli.Context) error {
 			list, err := chosen(c.String("only"))
 			if err != nil {
@@ -40,27 +44,72 @@ func chosen(names string) ([]scenario.Scenario, error) {
 
 // matrix goes on with the next release when scenarios have failed on one.
 func matrix(c *cli.Context, list []scenario.Scenario) error {
-	var m scenario.Matrix
-	var errs []error
-	for _, root := range c.Args().Slice() {
+	jobs, roots := c.Int("jobs"), c.Args().Slice()
+	switch {
+	case jobs < 1:
+		return fmt.Errorf("--jobs %d: at least one lab plays", jobs)
+	case c.Bool("keep") && (jobs > 1 || len(roots) > 1):
+		return errors.New("--keep leaves one lab: name one release, and leave --jobs at 1")
+	}
+	o, err := options(c)
+	if err != nil {
+		return err
+	}
+	if !c.IsSet("name") {
+		o.Name = fmt.Sprintf("run%d", os.Getpid()) // several may run side by side
+	}
+	var releases []string
+	queues := map[string]*scenario.Queue{}
+	for _, root := range roots {
 		// Now, not when hours have gone into another one.
 		if _, err := os.Stat(root + "/etc/os-release"); err != nil {
 			return fmt.Errorf("%s is no root file system: %w", root, err)
 		}
-	}
-	for _, root := range c.Args().Slice() {
-		if c.Context.Err() != nil {
-			break
-		}
 		release := scenario.Release(root)
-		_, _ = fmt.Fprintf(c.App.Writer, "=== %s\n", release)
-		r := &scenario.Runner{Each: func(res scenario.Result) { m.Add(release, res) }}
-		if err := c.Set("root", root); err != nil {
-			return err
+		if queues[release] != nil {
+			return fmt.Errorf("%s is %s too: its results would be in place of the other's", root, release)
 		}
-		if err := play(c, r, list); err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", release, err))
+		releases, queues[release] = append(releases, release), scenario.NewQueue(list)
+	}
+	m, begin := scenario.NewMatrix(releases, list), time.Now()
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	for job := range jobs {
+		wg.Go(func() {
+			for i, release := range releases {
+				r := &scenario.Runner{Options: o, Out: c.App.Writer, Verbose: c.Bool("v"), Keep: c.Bool("keep"),
+					Each: func(res scenario.Result) { m.Add(release, res) }}
+				r.Options.Lower = roots[i]
+				if jobs > 1 {
+					r.Options.Name = fmt.Sprintf("%s-%d", o.Name, job+1)
+					r.Out = &tagged{mu: &mu, out: c.App.Writer, tag: fmt.Sprintf("%s/%d ", release, job+1)}
+				} else {
+					_, _ = fmt.Fprintf(r.Out, "=== %s\n", release)
+				}
+				r.PlayFrom(c.Context, queues[release])
+			}
+		})
+	}
+	wg.Wait()
+	_, _ = fmt.Fprintf(c.App.Writer, "took %.0fs\n", time.Since(begin).Seconds())
+	return errors.Join(m.Table(c.App.Writer), m.Err(), c.Context.Err())
+}
+
+// tagged says of each line which of several labs it is about. Whoever writes to it
+// writes whole lines.
+type tagged struct {
+	mu  *sync.Mutex
+	out io.Writer
+	tag string
+}
+
+func (t *tagged) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for line := range strings.Lines(string(p)) {
+		if _, err := io.WriteString(t.out, t.tag+line); err != nil {
+			return 0, err
 		}
 	}
-	return errors.Join(append(errs, m.Table(c.App.Writer))...)
+	return len(p), nil
 }

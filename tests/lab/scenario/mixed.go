@@ -56,8 +56,12 @@ func earlierAgents(ctx context.Context, project string) (string, error) {
 	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
 		return "", err
 	}
-	next := fmt.Sprintf("%s.%d", dir, os.Getpid())
-	if _, err := host.Output(ctx, "cp", "-r", filepath.Join(tmp, "bin"), next); err != nil {
+	next, err := os.MkdirTemp(filepath.Dir(dir), "agents-new-")
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = os.RemoveAll(next) }()
+	if _, err := host.Output(ctx, "cp", "-r", filepath.Join(tmp, "bin")+"/.", next); err != nil {
 		return "", err
 	}
 	if err := os.Rename(next, dir); err != nil && !errors.Is(err, os.ErrExist) {

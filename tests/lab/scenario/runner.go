@@ -104,19 +104,7 @@ type Result struct {
 // failure.
 func (r *Runner) Play(ctx context.Context, list []Scenario) error {
 	begin := time.Now()
-	for _, s := range list {
-		if ctx.Err() != nil {
-			break
-		}
-		r.printf("=== RUN   %s\n", s.Name)
-		r.report(r.one(ctx, s))
-		if r.Keep && len(r.failed) > 0 {
-			break
-		}
-	}
-	if !r.Keep {
-		r.drop()
-	}
+	r.PlayFrom(ctx, NewQueue(list))
 	r.printf("took %.0fs\n%d passed, %d failed\n", time.Since(begin).Seconds(), r.passed, len(r.failed))
 	if err := ctx.Err(); err != nil {
 		return err
@@ -129,6 +117,30 @@ func (r *Runner) Play(ctx context.Context, list []Scenario) error {
 		err = errors.Join(fmt.Errorf("failed: %s", strings.Join(r.failed, " ")), err)
 	}
 	return err
+}
+
+// PlayFrom plays what it can get from a queue, which other runners may empty with
+// it, and tells each result as soon as there is one. A scenario in which ctx ends is
+// no result: whether it passes is not known.
+func (r *Runner) PlayFrom(ctx context.Context, q *Queue) {
+	if !r.Keep {
+		defer r.drop()
+	}
+	for s := range q.all() {
+		if ctx.Err() != nil {
+			return
+		}
+		r.printf("=== RUN   %s\n", s.Name)
+		res := r.one(ctx, s)
+		if res.Err != nil && ctx.Err() != nil {
+			r.printf("--- STOP: %s (%.1fs)\n    logs: %s\n", res.Name, res.Took.Seconds(), res.Logs)
+			return
+		}
+		r.report(res)
+		if r.Keep && len(r.failed) > 0 {
+			return
+		}
+	}
 }
 
 func (r *Runner) printf(format string, args ...any) { _, _ = fmt.Fprintf(r.Out, format, args...) }
@@ -148,11 +160,11 @@ func (r *Runner) report(res Result) {
 	if r.Each != nil {
 		r.Each(res)
 	}
-	r.printf("--- %s: %s (%.1fs) gap=%.3f lost=%d%s\n", word, res.Name, res.Took.Seconds(), res.Gap.Seconds(), res.Lost, tail)
+	text := fmt.Sprintf("--- %s: %s (%.1fs) gap=%.3f lost=%d%s\n", word, res.Name, res.Took.Seconds(), res.Gap.Seconds(), res.Lost, tail)
 	if res.Err != nil {
-		r.printf("    %s: %s\n", res.Name, strings.ReplaceAll(res.Err.Error(), "\n", "; "))
-		r.printf("    logs: %s\n", res.Logs)
+		text += fmt.Sprintf("    %s: %s\n    logs: %s\n", res.Name, strings.ReplaceAll(res.Err.Error(), "\n", "; "), res.Logs)
 	}
+	r.printf("%s", text) // in one: other runners write there too
 }
 
 // one plays a scenario from a healthy cluster to a healed one.
