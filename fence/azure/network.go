@@ -139,6 +139,12 @@ func (d *device) checkFenceSubnets(ctx context.Context, vm string, m *armcompute
 
 // isolate moves every IP configuration of a machine to the fence subnet.
 func (d *device) isolate(ctx context.Context, vm string) error {
+	f := &fences{d, map[string]subnet{}}
+	return d.editAll(ctx, vm, func(n nic) (bool, error) { return n.cut(ctx, f) })
+}
+
+// editAll changes every network interface of a machine, one after the other.
+func (d *device) editAll(ctx context.Context, vm string, change func(nic) (bool, error)) error {
 	m, err := d.machine(ctx, vm)
 	if err != nil {
 		return err
@@ -147,9 +153,8 @@ func (d *device) isolate(ctx context.Context, vm string) error {
 	if err != nil {
 		return err
 	}
-	f := &fences{d, map[string]subnet{}}
 	for _, n := range nics {
-		if err := d.edit(ctx, vm, n, func(n nic) (bool, error) { return n.cut(ctx, f) }); err != nil {
+		if err := d.edit(ctx, vm, n, change); err != nil {
 			return err
 		}
 	}
@@ -185,20 +190,7 @@ func (n nic) cut(ctx context.Context, f *fences) (bool, error) {
 
 // restore moves the IP configurations of a machine back to where they were.
 func (d *device) restore(ctx context.Context, vm string) error {
-	m, err := d.machine(ctx, vm)
-	if err != nil {
-		return err
-	}
-	nics, err := d.interfaces(ctx, vm, m)
-	if err != nil {
-		return err
-	}
-	for _, n := range nics {
-		if err := d.edit(ctx, vm, n, func(n nic) (bool, error) { return n.back() }); err != nil {
-			return err
-		}
-	}
-	return nil
+	return d.editAll(ctx, vm, nic.back)
 }
 
 // back undoes cut. An IP configuration that is in a fence subnet and has no tags

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -62,15 +61,7 @@ func (s site) metadataAddresses(t *testing.T) string {
 		t.Fatal(err)
 	}
 	req.Header.Set("Metadata", "true")
-	res, err := s.options.Transport.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer res.Body.Close()
-	raw, err := io.ReadAll(res.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
+	_, raw := s.send(t, req)
 	return string(raw)
 }
 

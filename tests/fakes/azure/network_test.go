@@ -114,6 +114,19 @@ func (s site) call(t *testing.T, method, path string, in any, header ...string) 
 	for i := 0; i+1 < len(header); i += 2 {
 		req.Header.Set(header[i], header[i+1])
 	}
+	res, raw := s.send(t, req)
+	out := reply{status: res.StatusCode, header: res.Header}
+	if len(raw) > 0 {
+		if err := json.Unmarshal(raw, &out.body); err != nil {
+			t.Fatalf("%s: %v", raw, err)
+		}
+	}
+	return out
+}
+
+// send returns the answer to a request and its body.
+func (s site) send(t *testing.T, req *http.Request) (*http.Response, []byte) {
+	t.Helper()
 	res, err := s.options.Transport.Do(req)
 	if err != nil {
 		t.Fatal(err)
@@ -123,13 +136,7 @@ func (s site) call(t *testing.T, method, path string, in any, header ...string) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	out := reply{status: res.StatusCode, header: res.Header}
-	if len(raw) > 0 {
-		if err := json.Unmarshal(raw, &out.body); err != nil {
-			t.Fatalf("%s: %v", raw, err)
-		}
-	}
-	return out
+	return res, raw
 }
 
 // finished polls an operation until its end and returns how it ended.
