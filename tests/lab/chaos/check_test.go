@@ -184,3 +184,23 @@ func TestDoomed(t *testing.T) {
 		}
 	}
 }
+
+// TestLastStart is of a log by Pacemaker 2.1: what came of the last start counts.
+func TestLastStart(t *testing.T) {
+	const refused = "Result of start operation for pgsql on n2: error (not started: rebuild it with pg_basebackup: its WAL ends on timeline 4 at 0/5411C98)"
+	line := func(text string) cluster.LogLine { return cluster.LogLine{Node: "n2", Text: text} }
+	for _, c := range []struct {
+		lines []cluster.LogLine
+		want  bool
+	}{
+		{nil, false},
+		{[]cluster.LogLine{line("notice: " + refused)}, true},
+		{[]cluster.LogLine{line("notice: " + refused), line("notice: Result of monitor operation for pgsql on n2: ok")}, true},
+		{[]cluster.LogLine{line("notice: " + refused), line("notice: Result of start operation for pgsql on n2: ok")}, false},
+		{[]cluster.LogLine{line("notice: " + strings.ReplaceAll(refused, "n2", "n1"))}, false},
+	} {
+		if got := lastStart(c.lines, "n2"); strings.Contains(got, "rebuild") != c.want {
+			t.Errorf("%v: %q", c.lines, got)
+		}
+	}
+}

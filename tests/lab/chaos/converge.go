@@ -29,6 +29,8 @@ const (
 	healthStays = 2 * time.Second
 	// refusalStays is how long a start that was refused must be the last word.
 	refusalStays = 5 * time.Second
+	// refusalLook is how often it is looked for: it is in logs.
+	refusalLook = time.Second
 )
 
 // repair takes back all that the lab itself has broken, like an electrician: it
@@ -95,7 +97,8 @@ func (r *Run) healthy(v cluster.View) bool {
 // of an operator, which it names. since is when the round began, at when health did.
 func (r *Run) converge(ctx context.Context, since time.Time) (acts []string, at time.Time, err error) {
 	begin := time.Now()
-	var refused time.Time
+	var refused, looked time.Time
+	refusal := ""
 	waiting, cancel := context.WithTimeout(ctx, aloneLimit)
 	defer cancel()
 	why := "it did not become healthy"
@@ -123,16 +126,18 @@ func (r *Run) converge(ctx context.Context, since time.Time) (acts []string, at 
 		if waiting.Err() != nil {
 			break
 		}
-		if text := r.refusal(v); err == nil && text != "" {
-			if refused.IsZero() {
-				refused = time.Now()
-			}
-			if time.Since(refused) > refusalStays {
-				why = text
-				break
-			}
-		} else {
+		if err == nil && time.Since(looked) > refusalLook {
+			looked, refusal = time.Now(), r.refusal(v, since)
+		}
+		switch {
+		case refusal == "":
 			refused = time.Time{}
+		case refused.IsZero():
+			refused = time.Now()
+		}
+		if refusal != "" && time.Since(refused) > refusalStays {
+			why = refusal
+			break
 		}
 		if time.Since(begin) > helpAfter {
 			acts = append(acts, r.help(waiting, v)...)
@@ -199,16 +204,38 @@ func doomed(lines []cluster.LogLine, now time.Time) (nodes []string) {
 	return nodes
 }
 
-// refusal is a start that was refused for good: the reason asks for a rebuild.
-func (r *Run) refusal(v cluster.View) string {
+// refusal is a start that was refused for good: the reason asks for a rebuild. It is
+// read from the log: what the cluster shows of a failure is over with its
+// failure-timeout, by the clock of the node that looks, and that may be hours ahead.
+func (r *Run) refusal(v cluster.View, since time.Time) string {
+	if v.Primary() == "" {
+		return ""
+	}
 	for _, n := range r.C.NodeNames() {
-		for _, f := range v.Failures {
-			if strings.HasPrefix(f, "pgsql_start_0 on "+n+":") && strings.Contains(f, "rebuild") && v.Primary() != "" && !running(v, n) {
-				return f
-			}
+		if running(v, n) {
+			continue
+		}
+		lines, err := r.C.LogSince(n, since)
+		if err != nil {
+			r.Log("cannot look for a refusal on %s: %v", n, err)
+			continue
+		}
+		if text := lastStart(lines, n); strings.Contains(text, "rebuild") {
+			return text
 		}
 	}
 	return ""
+}
+
+// lastStart is what came of the last start of the server on a node, "" for none.
+func lastStart(lines []cluster.LogLine, node string) (text string) {
+	const result = "Result of start operation for pgsql on "
+	for _, l := range lines {
+		if _, after, ok := strings.Cut(l.Text, result+node+": "); ok {
+			text = "start on " + node + ": " + after
+		}
+	}
+	return text
 }
 
 // help does what needs doing at once when it is seen: it starts the cluster on nodes

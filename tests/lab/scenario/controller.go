@@ -16,20 +16,27 @@ func controllers() []Scenario {
 			Name:      "controller-killed",
 			Text:      "Pacemaker's controller is killed on the primary and forgets what runs there: nobody is promoted beside the primary",
 			Variables: quickForget(),
-			Play:      controllerKilled,
+			Play:      func(ctx context.Context, r *Run) error { return r.forgets(ctx, "controld") },
+		},
+		{
+			Name:      "based-killed",
+			Text:      "Pacemaker's keeper of the configuration is killed on the primary and takes the controller with it: nobody is promoted beside the primary",
+			Variables: quickForget(),
+			Play:      func(ctx context.Context, r *Run) error { return r.forgets(ctx, "based") },
 		},
 	}
 }
 
-// controllerKilled shows that a promotion of the standby, which the cluster may choose
+// forgets kills a daemon after whose end the controller of the primary knows nothing of its
+// resources, and shows that a promotion of the standby, which the cluster may choose
 // while it knows nothing of the primary, waits for the probe and for what comes of it.
-func controllerKilled(ctx context.Context, r *Run) error {
+func (r *Run) forgets(ctx context.Context, daemon string) error {
 	was, err := r.before(ctx)
 	if err != nil {
 		return err
 	}
 	since := time.Now()
-	if err := r.Kill(ctx, was.primary, "controller", fault.Daemon("pacemaker-controld")); err != nil {
+	if err := r.Kill(ctx, was.primary, daemon, fault.Daemon("pacemaker-"+daemon)); err != nil {
 		return err
 	}
 	probed, cancel := context.WithTimeout(ctx, 30*time.Second)
