@@ -199,8 +199,10 @@ func (v volume) readOnlyStandby(ctx context.Context, r *Run) error {
 }
 
 // hangNoticed is how long a volume may give no answer until its node is fenced: for 40 s
-// of it a sound one may be slow, another 20 s are the demotion's.
-const hangNoticed = 2 * time.Minute
+// of it a sound one may be slow, another 20 s are the demotion's. On a busy machine the
+// cluster is a second late, a monitor has begun again by then, and nothing else is done
+// with the server until that has waited for 40 s too.
+const hangNoticed = 160 * time.Second
 
 func (v volume) hangsPrimary(ctx context.Context, r *Run) error {
 	return r.primaryFenced(ctx, fault.Hang(string(v)), hangNoticed)
