@@ -178,6 +178,20 @@ func (s *site) half() bool {
 	return len(entries) > 1
 }
 
+// halfCloned begins a clone at that rate (rejoin_rate) and returns when a part is copied.
+func halfCloned(t *testing.T, s *site, rate string) *gate {
+	t.Helper()
+	s.env["OCF_RESKEY_rejoin"], s.env["OCF_RESKEY_rejoin_user"], s.env["OCF_RESKEY_rejoin_rate"] = "clone", "nobody_by_that_name", rate
+	g := newGate(s, "pg_basebackup")
+	if code, text := g.begin(s); code != ocf.ErrGeneric {
+		t.Fatal(code, text)
+	}
+	g.await(t, "pg_basebackup")
+	g.pass <- struct{}{}
+	s.eventually("a part is copied", s.half)
+	return g
+}
+
 // A worker whose resource is to be stopped ends, and so does one that is left alone by the cluster;
 // the copy that it had begun goes with it.
 func TestRejoinUnwanted(t *testing.T) {
@@ -186,14 +200,7 @@ func TestRejoinUnwanted(t *testing.T) {
 		t.Run(why, func(t *testing.T) {
 			t.Parallel()
 			n1, n2 := diverged(t)
-			n1.env["OCF_RESKEY_rejoin"], n1.env["OCF_RESKEY_rejoin_user"], n1.env["OCF_RESKEY_rejoin_rate"] = "clone", "nobody_by_that_name", "100"
-			g := newGate(n1, "pg_basebackup")
-			if code, text := g.begin(n1); code != ocf.ErrGeneric {
-				t.Fatal(code, text)
-			}
-			g.await(t, "pg_basebackup")
-			g.pass <- struct{}{}
-			n1.eventually("a part is copied", n1.half)
+			g := halfCloned(t, n1, "100")
 			g.set(target)
 			deadline := time.Now().Add(40 * time.Second) // three questions without an answer take 15
 			for !strings.Contains(get(t, n1.data()+".pgrex-rejoin"), "phase: failed") {
@@ -217,14 +224,7 @@ func TestRejoinUnwanted(t *testing.T) {
 func TestRejoinPrimaryDies(t *testing.T) {
 	t.Parallel()
 	n1, n2 := diverged(t)
-	n1.env["OCF_RESKEY_rejoin"], n1.env["OCF_RESKEY_rejoin_user"], n1.env["OCF_RESKEY_rejoin_rate"] = "clone", "nobody_by_that_name", "1000"
-	g := newGate(n1, "pg_basebackup")
-	if code, text := g.begin(n1); code != ocf.ErrGeneric {
-		t.Fatal(code, text)
-	}
-	g.await(t, "pg_basebackup")
-	g.pass <- struct{}{}
-	n1.eventually("a part is copied", n1.half)
+	halfCloned(t, n1, "1000")
 	n2.crash()
 	n1.eventually("it is given up", func() bool { return strings.Contains(get(t, n1.data()+".pgrex-rejoin"), "phase: failed") })
 	n1.f.mu.Lock()
