@@ -198,16 +198,8 @@ func TestComparisonNamesScenarios(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	list, err := os.ReadFile("../tests/lab/scenarios.txt")
-	if err != nil {
-		t.Fatal(err)
-	}
-	known := map[string]bool{"all": true}
-	for line := range strings.Lines(string(list)) {
-		if f := strings.Fields(line); len(f) == 2 {
-			known[f[0]] = true
-		}
-	}
+	known := scenarios(t)
+	known["all"] = true
 	n := 0
 	for line := range strings.Lines(string(page)) {
 		cells := strings.Split(line, "|")
@@ -223,4 +215,77 @@ func TestComparisonNamesScenarios(t *testing.T) {
 	if n < 20 {
 		t.Errorf("%d scenarios are named: were the tables changed?", n)
 	}
+}
+
+// What a page says it is shown by is there: tests by their names, and scenarios
+// in the commands that play them and in the tables of what shows what.
+func TestPagesNameWhatThereIs(t *testing.T) {
+	tests := map[string]bool{}
+	function := regexp.MustCompile(`(?m)^func (Test\w+)\(`)
+	for _, root := range []string{"../agents", "../fence", "../lib", "../rpm", "../tests"} {
+		err := filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
+			if err != nil || e.IsDir() || !strings.HasSuffix(path, "_test.go") {
+				return err
+			}
+			b, err := os.ReadFile(path)
+			for _, m := range function.FindAllSubmatch(b, -1) {
+				tests[string(m[1])] = true
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	known := scenarios(t)
+	pages, err := filepath.Glob("*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for _, page := range append(pages, "../README.md") {
+		b, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range regexp.MustCompile(`\bTest[A-Z]\w+`).FindAllString(string(b), -1) {
+			if n++; !tests[name] {
+				t.Errorf("%s: there is no test %s", page, name)
+			}
+		}
+		for _, m := range regexp.MustCompile(`bin/lab run (?:-\S+ )*([a-z][a-z0-9-]+)`).FindAllStringSubmatch(string(b), -1) {
+			if n++; !known[m[1]] {
+				t.Errorf("%s: there is no scenario %s", page, m[1])
+			}
+		}
+	}
+	watcher, err := files.ReadFile("watcher.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, shown, _ := strings.Cut(string(watcher), "## Shown by")
+	for _, m := range regexp.MustCompile("`([a-z]+(?:-[a-z]+)+)`").FindAllStringSubmatch(shown, -1) {
+		if n++; !known[m[1]] && m[1] != "ocf-tester" {
+			t.Errorf("watcher.md: there is no scenario %s", m[1])
+		}
+	}
+	if n < 60 {
+		t.Errorf("only %d names found: this test looks in the wrong place", n)
+	}
+}
+
+// scenarios are the names of tests/lab/scenarios.txt.
+func scenarios(t *testing.T) map[string]bool {
+	t.Helper()
+	list, err := os.ReadFile("../tests/lab/scenarios.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := map[string]bool{}
+	for line := range strings.Lines(string(list)) {
+		if f := strings.Fields(line); len(f) == 2 {
+			known[f[0]] = true
+		}
+	}
+	return known
 }
