@@ -17,10 +17,11 @@ type event struct {
 	text string
 }
 
+// Pacemaker 3 begins a result with a capital.
 var (
 	promoting = regexp.MustCompile(`Initiating promote operation pgsql_promote_0 (?:locally )?on (\w+)`)
-	promoted  = regexp.MustCompile(`Result of promote operation for pgsql on (\w+): ok`)
-	ended     = regexp.MustCompile(`Result of (?:demote|stop) operation for pgsql on (\w+): ok|Result of (?:probe|monitor) operation for pgsql on (\w+): not running`)
+	promoted  = regexp.MustCompile(`Result of promote operation for pgsql on (\w+): (?i:ok)`)
+	ended     = regexp.MustCompile(`Result of (?:demote|stop) operation for pgsql on (\w+): (?i:ok)|Result of (?:probe|monitor) operation for pgsql on (\w+): (?i:not running)`)
 	fencedOK  = regexp.MustCompile(`Operation '(?:reboot|off)' targeting (\w+) by .*: OK|Operation '(?:reboot|off)' targeting (\w+) .* OK`)
 )
 

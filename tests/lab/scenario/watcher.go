@@ -136,7 +136,8 @@ func (r *Run) countedOnce(ctx context.Context, node string) error {
 }
 
 // failureCounted is how the attribute manager logs a count of the server's failures.
-var failureCounted = regexp.MustCompile(`Setting fail-count-pgsql#(\S+)\[(\S+)\]: \S+ -> (\d+)\b`)
+// Since Pacemaker 3 it says where it keeps the count.
+var failureCounted = regexp.MustCompile(`Setting fail-count-pgsql#(\S+)\[(\S+)\](?: in \w+)?: \S+ -> (\d+)\b`)
 
 // failuresLogged are the lines of a node's log since its boot that count failures of
 // its server, also those that were forgotten since.

@@ -12,6 +12,8 @@ func TestOneDeath(t *testing.T) {
 		seen  = at + "monitor_7000[n1]: (unset) -> 1" + by
 		start = at + "start_0[n1]: (unset) -> INFINITY" + by
 		gone  = at + "asyncmon_0[n1]: 1 -> (unset)" + by
+		told3 = at + "asyncmon_0[n1] in instance_attributes: (unset) -> 1" + by // Pacemaker 3
+		seen3 = at + "monitor_7000[n1] in instance_attributes: (unset) -> 1" + by
 	)
 	for _, tt := range []struct {
 		name  string
@@ -24,6 +26,7 @@ func TestOneDeath(t *testing.T) {
 		{"of nobody", []string{start}, true},
 		{"counted twice", []string{told, twice, gone}, false},
 		{"of both", []string{told, seen}, false},
+		{"of both, in the words of Pacemaker 3", []string{told3, seen3}, false},
 		{"of both, one after the other", []string{told, gone, start, seen}, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
