@@ -98,7 +98,7 @@ func (r *Run) moveNothing(ctx context.Context) (time.Duration, error) {
 				return false, err
 			}
 			for _, l := range lines {
-				if n != from && strings.Contains(l.Text, "Result of promote operation for idle on "+n+": ok") {
+				if n != from && strings.Contains(strings.ToLower(l.Text), "result of promote operation for idle on "+n+": ok") {
 					took = l.At.Sub(begin)
 					return true, nil
 				}

@@ -208,12 +208,13 @@ func crashLoop(ctx context.Context, r *Run) error {
 	return r.WaitSync(ctx, s, time.Minute)
 }
 
-// countLog counts lines of a node's Pacemaker log since a time.
+// countLog counts lines of a node's Pacemaker log since a time. Small letters and
+// capitals are the same: Pacemaker 3 begins a result with a capital.
 func (r *Run) countLog(node, text string, since time.Time) (int, error) {
 	lines, err := r.LogSince(node, since)
 	n := 0
 	for _, l := range lines {
-		if strings.Contains(l.Text, text) {
+		if strings.Contains(strings.ToLower(l.Text), strings.ToLower(text)) {
 			n++
 		}
 	}
