@@ -73,7 +73,8 @@ func (v volume) fullPrimary(ctx context.Context, r *Run) error {
 	// Segments that are there in advance are filled first.
 	short, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	for short.Err() == nil && nextSegment(short, r, was.primary) == nil {
+	for err == nil && short.Err() == nil {
+		err = nextSegment(short, r, was.primary)
 	}
 	if err := r.failover(ctx, was.standby, was.timeline, time.Minute); err != nil {
 		return err
