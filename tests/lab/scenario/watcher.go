@@ -306,6 +306,7 @@ func watcherDC(ctx context.Context, r *Run) error {
 	if err != nil {
 		return err
 	}
+	since := time.Now()
 	died := make(chan error, 1)
 	go func() { died <- r.Must(fault.PowerOff(ctx, r.Site, s)) }()
 	err = r.Kill(ctx, p, "postmaster", fault.Postmaster)
@@ -335,8 +336,26 @@ func watcherDC(ctx context.Context, r *Run) error {
 	if err != nil {
 		return err
 	}
-	r.Log("told by the watcher %d times", now-told)
+	noticed, err := r.noticedBy(p, since)
+	if err != nil {
+		return err
+	}
+	r.Log("told by the watcher %d times; seen by %q", now-told, noticed)
 	return oneDeath(counted[len(before):])
+}
+
+// noticedBy are the monitors, by their results, that saw a node's server fail since a
+// time. The one that follows a promotion may be at it when the server dies: who asks
+// first, it or the watcher, tells.
+func (r *Run) noticedBy(node string, since time.Time) ([]string, error) {
+	events, err := r.Events(since)
+	var seen []string
+	for _, e := range events {
+		if strings.HasPrefix(e.Text, "monitor on "+node+":") && !strings.HasSuffix(e.Text, ": promoted") {
+			seen = append(seen, e.Text)
+		}
+	}
+	return seen, err
 }
 
 func watcherKilled(ctx context.Context, r *Run) error {
