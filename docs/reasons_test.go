@@ -195,6 +195,26 @@ func TestReasonsAreExplained(t *testing.T) {
 	}
 }
 
+// The last lines with which a fence agent fails are explained.
+func TestLastLinesAreExplained(t *testing.T) {
+	page, err := files.ReadFile("fence_ipmi.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for _, line := range literals(t, "../lib/stonith/errors.go") {
+		if !regexp.MustCompile(`^(Failed:|Connection|Unable) `).MatchString(line) {
+			continue
+		}
+		if n++; !strings.Contains(string(page), "| `"+line+"`") && !strings.Contains(string(page), ", `"+line+"` |") {
+			t.Errorf("fence_ipmi.md does not explain %q", line)
+		}
+	}
+	if n < 9 {
+		t.Errorf("only %d lines found: this test looks in the wrong place", n)
+	}
+}
+
 // What the comparison claims of pgrex is shown by scenarios that there are.
 func TestComparisonNamesScenarios(t *testing.T) {
 	page, err := files.ReadFile("comparison.md")
