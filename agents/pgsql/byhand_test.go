@@ -89,6 +89,31 @@ func TestPromotedByHand(t *testing.T) {
 	}
 }
 
+// A slot that somebody has dropped is there again after the next monitor, and the standby that
+// was away streams by it.
+func TestSlotDroppedByHand(t *testing.T) {
+	t.Parallel()
+	n1, n2 := newPair(t)
+	n1.env["OCF_RESKEY_replication_slot_name"], n2.env["OCF_RESKEY_replication_slot_name"] = "slot", "slot"
+	lead := func() {
+		n1.must(ocf.RunningPromoted, "monitor", interval, "9000", "OCF_RESKEY_CRM_meta_timeout", "6000")
+	}
+	lead()
+	n2.done("stop")
+	n1.eventually("n2 is gone", func() bool { return n1.senders() == "0" })
+	if n := n1.sql("SELECT count(pg_drop_replication_slot(slot_name)) FROM pg_replication_slots"); n != "1" {
+		t.Fatalf("%s slots were there", n)
+	}
+	lead()
+	if n := n1.sql("SELECT slot_name FROM pg_replication_slots"); n != "slot_n2" {
+		t.Fatalf("slots: %q", n)
+	}
+	n2.done("start")
+	n1.eventually("n2 streams by its slot", func() bool {
+		return n1.sql("SELECT count(*) FROM pg_replication_slots WHERE active") == "1" && n1.senders() == "1"
+	})
+}
+
 // Data that is damaged is not served: a start says why, a stop succeeds, and nobody may be promoted
 // over it. A standby that lacks WAL may wait for a primary that has it, and does no more.
 func TestDamagedData(t *testing.T) {
