@@ -3,7 +3,10 @@ package scenario
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"pgrex/tests/lab/cluster"
 	"pgrex/tests/lab/fault"
@@ -23,6 +26,11 @@ func controllers() []Scenario {
 			Text:      "Pacemaker's keeper of the configuration is killed on the primary and takes the controller with it: nobody is promoted beside the primary",
 			Variables: quickForget(),
 			Play:      func(ctx context.Context, r *Run) error { return r.forgets(ctx, "based") },
+		},
+		{
+			Name: "corosync-lost-on-both",
+			Text: "the primary's corosync stands still, and the standby that has it fenced loses its own before it serves: nobody serves until a person starts that again, nothing is lost",
+			Play: corosyncLostOnBoth,
 		},
 	}
 }
@@ -75,4 +83,47 @@ func (r *Run) demotedBefore(primary, node string, since time.Time) error {
 	}
 	r.Log("the primary was demoted: %v", demoted)
 	return nil
+}
+
+// corosyncLostOnBoth is a second failure within a second of the first: who fences dies
+// of it before it can promote, and the node that boots has no quorum to do anything.
+func corosyncLostOnBoth(ctx context.Context, r *Run) error {
+	was, err := r.before(ctx)
+	if err != nil {
+		return err
+	}
+	n, err := r.Node(ctx, was.primary)
+	if err != nil {
+		return err
+	}
+	corosync := fault.Daemon("corosync")
+	if err := r.Must(fault.Signal(ctx, r.Site, was.primary, "corosync", corosync, unix.SIGSTOP)); err != nil {
+		return err
+	}
+	short, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	if err := r.Must(fault.WaitGone(short, r.Site, was.primary, n)); err != nil {
+		return err
+	}
+	if err := r.Kill(ctx, was.standby, "corosync", corosync); err != nil {
+		return err
+	}
+	err = host.Poll(short, was.primary+" to be without quorum", 200*time.Millisecond, func() (bool, error) {
+		// Its exit status tells the same; before the boot is over there is no answer.
+		out, _ := r.Sh(short, was.primary, "corosync-quorumtool -s; true")
+		return strings.Contains(out, "Activity blocked"), nil
+	})
+	if err != nil {
+		return err
+	}
+	if err := r.Stays(ctx, "no primary on "+was.primary, 10*time.Second, func(v cluster.View) bool { return v.Primary() != was.primary }); err != nil {
+		return err
+	}
+	if _, err := r.Sh(ctx, was.standby, "corosync"); err != nil {
+		return err
+	}
+	if err := r.Wait(ctx, "a primary and a synchronous standby", 2*time.Minute, func(v cluster.View) bool { return v.Healthy(r.NodeNames()) }); err != nil {
+		return err
+	}
+	return r.WaitCommits(ctx, time.Minute)
 }
