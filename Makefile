@@ -83,6 +83,7 @@ chaos: deps build ## faults chosen by a seed on a real cluster, with checks (roo
 # The rounds of these seeds are always the same, see bin/lab chaos --print.
 chaos-short: build
 	bin/lab chaos --seed 17 --rounds 3 --duration 10m
+	bin/lab chaos --seed 318 --rounds 5 --duration 10m --nodes=3 --disk=loop
 
 planted: deps build ## agents with a bug planted in them must fail the checks of chaos, and pass them without it (root; 12 minutes): BUG=no-fsync
 	bin/lab chaos --name planted --planted $(or $(BUG),all)
