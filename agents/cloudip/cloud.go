@@ -10,8 +10,12 @@ import (
 	"pgrex/lib/ocf"
 )
 
-// cloudPatience bounds one question of a monitor to the cloud.
-const cloudPatience = 10 * time.Second
+// cloudPatience bounds one question of a monitor to the cloud, probePatience that of a
+// probe: the address starts nowhere before the probes of all nodes are answered.
+const (
+	cloudPatience = 10 * time.Second
+	probePatience = 5 * time.Second
+)
 
 // probeCloud tells an address that is here by right from one that somebody else put here: the
 // provisioning tools of clouds add at boot whatever they believe belongs to the machine. A start of
@@ -88,7 +92,11 @@ func (a *agent) checkCloud(ctx context.Context) error {
 
 // askCloud asks who holds the address, within bounds. A failure is Unknown.
 func (a *agent) askCloud(ctx context.Context) (cloud.Holding, error) {
-	ctx, cancel := context.WithTimeout(ctx, cloudPatience)
+	patience := cloudPatience
+	if a.call.Probe {
+		patience = probePatience
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	if end, ok := ctx.Deadline(); ok {
 		// Half of the time is left for what the answer leads to.

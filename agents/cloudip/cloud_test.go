@@ -312,6 +312,18 @@ func TestCloudCheckInterval(t *testing.T) {
 	b.wantHas("")
 }
 
+// A probe holds up the start of the address on all nodes, so a cloud that is silent is soon given up.
+func TestCloudProbeIsShort(t *testing.T) {
+	b := inCloud(t)
+	b.put(2, "192.0.2.10/24")
+	b.cloud.silent = true
+	b.want("probe", ocf.NotRunning)
+	b.wantHas("")
+	if b.cloud.patience <= 0 || b.cloud.patience > probePatience {
+		t.Errorf("asked for %v", b.cloud.patience)
+	}
+}
+
 // At a probe the note of a confirmed start is believed; without one the cloud is asked.
 func TestCloudProbe(t *testing.T) {
 	for _, tt := range []struct {

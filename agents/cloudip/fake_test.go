@@ -20,6 +20,9 @@ import (
 
 // fakeCloud is a cloud in memory.
 type fakeCloud struct {
+	// silent never answers; patience is how long it would have been waited for.
+	silent   bool
+	patience time.Duration
 	owner    cloud.Owner
 	changing bool
 	mac      string
@@ -40,8 +43,13 @@ func (f *fakeCloud) Self(context.Context, netip.Addr) (cloud.Machine, error) {
 	return cloud.Machine{Name: "vm1", Interface: "nic1", MAC: f.mac}, nil
 }
 
-func (f *fakeCloud) Holder(context.Context, netip.Addr) (cloud.Holding, error) {
+func (f *fakeCloud) Holder(ctx context.Context, _ netip.Addr) (cloud.Holding, error) {
 	f.calls = append(f.calls, "holder")
+	if f.silent {
+		end, _ := ctx.Deadline()
+		f.patience = time.Until(end)
+		return cloud.Holding{}, context.DeadlineExceeded
+	}
 	if f.holder != nil {
 		return cloud.Holding{}, f.holder
 	}

@@ -68,7 +68,7 @@ func (a *agent) monitorDead(ctx context.Context, ps pg.Processes) error {
 		return ocf.Errorf(a.failed(), "the postmaster is gone but %s of %s still run: they are ended by stop", ps, a.conf.data)
 	}
 	if a.clustered() && a.call.Probe {
-		a.revoke(ctx)
+		a.revokeStopped(ctx)
 	}
 	return ocf.Status(ocf.NotRunning)
 }
@@ -209,9 +209,6 @@ func (a *agent) monitorPrimary(ctx context.Context, conn *pg.Conn, st pg.Status)
 		// The probe is the first that a new cluster stack asks; nothing cached
 		// before may answer it.
 		a.cache.Drop()
-	}
-	if a.call.InCluster && a.call.Interval == 0 {
-		// Pacemaker sends no interval at all with its probes.
 		a.recallLost(ctx)
 	}
 	if a.steady(st) {
@@ -318,6 +315,8 @@ func (a *agent) monitorStandby(ctx context.Context, conn *pg.Conn, st pg.Status)
 	}
 	if a.call.Probe {
 		a.cache.Drop()
+		// First of all: what is only forgotten is no reason to end anything.
+		a.recallLost(ctx)
 	}
 	if a.streaming(st) && a.steady(st) {
 		return nil

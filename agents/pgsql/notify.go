@@ -130,21 +130,23 @@ func (a *agent) notifyPrimary(ctx context.Context, conn *pg.Conn, st pg.Status) 
 
 // awaitStandbys waits a little for the nodes just started to stream.
 func (a *agent) awaitStandbys(ctx context.Context, conn *pg.Conn, st pg.Status) pg.Status {
-	ctx, cancel := context.WithTimeout(ctx, joinPatience)
+	// A question that is cancelled would cost the connection, so only the wait ends early.
+	patience, cancel := context.WithTimeout(ctx, joinPatience)
 	defer cancel()
 	tick := time.NewTicker(waitPoll)
 	defer tick.Stop()
 	for {
-		all := true
-		for _, n := range a.call.Notify.Start {
+		missing := slices.DeleteFunc(slices.Clone(a.call.Notify.Start), func(n string) bool {
 			s, ok := st.Sender(n)
-			all = all && (strings.EqualFold(n, a.conf.self) || ok && s.State == "streaming")
-		}
-		if all {
+			return strings.EqualFold(n, a.conf.self) || ok && s.State == "streaming"
+		})
+		if len(missing) == 0 {
 			return st
 		}
 		select {
-		case <-ctx.Done():
+		case <-patience.Done():
+			a.log.Info("a standby that was started does not stream yet; its right waits for the next monitor",
+				"nodes", strings.Join(missing, " "), "waited", joinPatience)
 			return st
 		case <-tick.C:
 		}

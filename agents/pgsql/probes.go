@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"pgrex/lib/crm"
+	"pgrex/lib/replication"
 )
 
 // probePatience is how long a promotion is held back for the probe of a node of which
@@ -65,15 +66,86 @@ func (a *agent) unaccounted() []string {
 	})
 }
 
-// recallLost is recall for a primary that is probed: its cluster has just lost its
-// history, and may have lost the attributes with it. What they say must be there when
-// the probe is answered, or the cluster moves the role away.
+// recallPatience is how long attributes that are written again may take to be seen.
+const recallPatience = time.Second
+
+// recallLost is recall for a running server that is probed: its cluster has just lost
+// its history, and may have lost the attributes with it. What they say must be there
+// when the probe is answered, or the cluster moves the role away.
 func (a *agent) recallLost(ctx context.Context) {
+	ctx, cancel := a.probeLimit(ctx)
+	defer cancel()
+	if !a.scoreForgotten(ctx) {
+		return
+	}
+	a.recall(ctx)
+	// The attribute daemon answers before it has written.
+	ctx, stop := context.WithTimeout(ctx, recallPatience)
+	defer stop()
+	tick := time.NewTicker(waitPoll)
+	defer tick.Stop()
+	for a.scoreForgotten(ctx) {
+		select {
+		case <-ctx.Done():
+			return // there are none, or whoever needs them next sees them
+		case <-tick.C:
+		}
+	}
+}
+
+// scoreForgotten reports whether the cluster's configuration has this node without a
+// score.
+func (a *agent) scoreForgotten(ctx context.Context) bool {
 	snap, err := a.cluster.Local(ctx)
 	if err != nil {
-		return // whoever needs the copy next says so
+		return false // whoever needs the copy next says so
 	}
-	if n, ok := snap.Node(a.self()); ok && n.Transient[crm.ScoreAttr(a.conf.resource)] == "" {
-		a.recall(ctx)
+	n, ok := snap.Node(a.self())
+	return ok && n.Transient[crm.ScoreAttr(a.conf.resource)] == ""
+}
+
+// probeLimit bounds what a probe asks of the cluster, which waits for its answer.
+func (a *agent) probeLimit(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, min(probePatience, a.call.Timeout/3))
+}
+
+// revokeStopped is revoke where no server runs. Most probes are those of a node that
+// has just joined: it has no score, so there is nothing to be read or written for.
+func (a *agent) revokeStopped(ctx context.Context) {
+	ctx, cancel := a.probeLimit(ctx)
+	defer cancel()
+	snap, err := a.cluster.Local(ctx)
+	if err == nil {
+		if n, ok := snap.Node(a.self()); !ok || n.Transient[crm.ScoreAttr(a.conf.resource)] == "" {
+			return
+		}
+		err = a.takeOver(ctx, snap)
 	}
+	if err != nil {
+		a.log.Warn("the cluster's memory was not read; a right to be promoted stays as it is, and promotion proves it", "error", err)
+		return
+	}
+	if a.score(a.conf.self) == replication.Primary {
+		// Of a server that has ended; whoever is elected runs.
+		a.try(ctx, a.scoreWrite(a.conf.self, replication.Never))
+		return
+	}
+	a.revoke(ctx)
+}
+
+// revoke ends, at a probe, a right that this node may not have: what is left over
+// without the record behind it must not be acted on. No score is no right either, and
+// the primary may be about to write one. While no primary lives it is the election
+// that says who has which.
+func (a *agent) revoke(ctx context.Context) {
+	r := a.memory.newest
+	switch score := a.score(a.conf.self); {
+	case score == replication.Unset, score == replication.Never:
+		return
+	case score == replication.Standby && (!r.Exists() || r.Entitles(a.conf.self) && r.Quorum == 0):
+		return
+	case score == replication.Primary && a.promoted() == "":
+		return
+	}
+	a.try(ctx, a.changed([]crm.Write{a.scoreWrite(a.conf.self, replication.Never)})...)
 }

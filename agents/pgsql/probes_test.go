@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -73,8 +74,7 @@ func TestNotifyAwaitsProbes(t *testing.T) {
 }
 
 // A primary whose cluster has forgotten its attributes, since its controller was killed, has them
-// written again before the probe is answered: the cluster would else move the role away. Pacemaker
-// sends no interval with a probe.
+// written again before the probe is answered: the cluster would else move the role away.
 func TestProbeRecallsAttributes(t *testing.T) {
 	t.Parallel()
 	f, s := newPrimary(t)
@@ -99,5 +99,117 @@ func TestProbeRecallsAttributes(t *testing.T) {
 	s.must(ocf.RunningPromoted, "monitor")
 	if got := s.attribute("master-pgsql") + " " + s.attribute("ping-status"); got != "1000 1" || recalls() != 1 {
 		t.Errorf("score and ping-status %q, asked %d times", got, recalls())
+	}
+}
+
+// A standby that is probed recalls what was forgotten before it looks whether it may stay, and waits
+// until the attribute daemon has written it.
+func TestProbeOfAStandby(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name, attrd, cib, want string
+		writes                 bool
+	}{
+		{name: "its right is there", cib: "100", want: "100"},
+		{name: "its right was forgotten", attrd: "100", want: "100"},
+		{name: "nothing was forgotten, there was nothing"},
+		{name: "a former primary's score was forgotten", attrd: "1000", want: "-INFINITY", writes: true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			f := newFakeCluster("n1", "n1", "n2")
+			f.set("n2", "pgsql-record", record5, true)
+			f.set("n1", "pgsql-status", "HS:sync", false)
+			f.happened("n2", "monitor 8")
+			if tt.cib != "" {
+				f.set("n1", "master-pgsql", tt.cib, false)
+			}
+			if tt.attrd != "" {
+				f.attrd["n1"]["master-pgsql"] = tt.attrd
+			}
+			a, _ := newTestAgent(t, f, "monitor", nil)
+			if !a.call.Probe {
+				t.Fatal("not a probe")
+			}
+			if err := a.monitorStandby(t.Context(), nil, standbyStatus("streaming")); err != nil {
+				t.Fatal(err)
+			}
+			if got := f.score("n1"); got != tt.want {
+				t.Errorf("score %q, want %q", got, tt.want)
+			}
+			wrote := slices.ContainsFunc(f.writes(), func(w string) bool { return strings.HasPrefix(w, "n1 master-pgsql") })
+			if wrote != tt.writes {
+				t.Errorf("wrote %q", f.writes())
+			}
+		})
+	}
+}
+
+// At a probe, what is left over without the record behind it is taken back, and nothing else: no right
+// that holds, none that another node's word is to decide, and no score is nothing to be taken.
+func TestRevoke(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ name, record, score, want, stopped, elected string }{
+		{"no score", record5, "", "", "", ""},
+		{"no score, no record", "", "", "", "", ""},
+		{"entitled", record5, "100", "100", "100", "100"},
+		{"entitled alone", record6, "100", "100", "100", "100"},
+		{"another was promoted", record7, "100", "-INFINITY", "-INFINITY", "-INFINITY"},
+		{"of a former primary, or elected", record5, "1000", "-INFINITY", "-INFINITY", "1000"},
+		{"of a former primary, deposed", record7, "1000", "-INFINITY", "-INFINITY", "1000"},
+		{"somebody's number", record5, "50", "-INFINITY", "-INFINITY", "-INFINITY"},
+		{"none", record5, "-INFINITY", "-INFINITY", "-INFINITY", "-INFINITY"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			for kind, want := range map[string]string{"beside a primary": tt.want, "stopped": tt.stopped, "without a primary": tt.elected} {
+				f := newFakeCluster("n1", "n1", "n2")
+				f.set("n2", "pgsql-record", tt.record, true)
+				f.set("n1", "master-pgsql", tt.score, false)
+				if kind == "beside a primary" {
+					f.happened("n2", "monitor 8")
+				}
+				a, _ := newTestAgent(t, f, "monitor", nil)
+				if kind == "stopped" {
+					a.revokeStopped(t.Context())
+				} else if err := a.remember(t.Context()); err != nil {
+					t.Fatal(err)
+				} else {
+					a.revoke(t.Context())
+				}
+				if got := f.score("n1"); got != want {
+					t.Errorf("%s: %q, want %q", kind, got, want)
+				}
+				for _, w := range f.writes() {
+					if !strings.HasPrefix(w, "n1 master-pgsql") {
+						t.Errorf("%s: wrote %q", kind, w)
+					}
+				}
+			}
+		})
+	}
+	// A cluster that does not answer: nothing happens, and that is said.
+	f := newFakeCluster("n1", "n1", "n2")
+	f.set("n1", "master-pgsql", "1000", false)
+	f.trouble = func(string) *trouble { return &trouble{exit: 102} }
+	a, log := newTestAgent(t, f, "monitor", nil)
+	a.revokeStopped(t.Context())
+	if len(f.writes()) != 0 || !strings.Contains(log.String(), "not read") {
+		t.Errorf("wrote %q: %s", f.writes(), log)
+	}
+}
+
+// A standby that was started and does not come is waited for, and then the primary goes on by the
+// same connection; that is no error.
+func TestNotifyOfAStandbyThatDoesNotCome(t *testing.T) {
+	t.Parallel()
+	_, s := newPrimary(t)
+	began := time.Now()
+	code, text, log := s.perform("notify", "OCF_RESKEY_CRM_meta_notify_type", "post", "OCF_RESKEY_CRM_meta_notify_operation", "start",
+		"OCF_RESKEY_CRM_meta_notify_start_uname", "n2")
+	if took := time.Since(began); code != ocf.OK || took < joinPatience {
+		t.Errorf("%d (%s) after %v", code, text, took)
+	}
+	if said := log.String(); !strings.Contains(said, "does not stream yet") || strings.Contains(said, "level=ERROR") || strings.Contains(said, "conn closed") {
+		t.Errorf("said %s", said)
 	}
 }

@@ -133,23 +133,6 @@ func (a *agent) forgetPosition(ctx context.Context) {
 	a.try(ctx, a.changed(append(a.noPosition(), transient(a.self(), a.conf.attr(attrBaseline), "")))...)
 }
 
-// revoke ends, at a probe, a right that this node may not have. After a restart
-// of the cluster stack the score is gone anyway; what is left over without the
-// record behind it must not be acted on.
-func (a *agent) revoke(ctx context.Context) {
-	if a.memory.snap.Nodes == nil {
-		if err := a.remember(ctx); err != nil {
-			a.log.Warn("the cluster's memory was not read", "error", err)
-			return
-		}
-	}
-	r := a.memory.newest
-	if a.score(a.conf.self) == replication.Standby && (!r.Exists() || r.Entitles(a.conf.self) && r.Quorum == 0) {
-		return
-	}
-	a.try(ctx, a.changed([]crm.Write{a.scoreWrite(a.conf.self, replication.Never)})...)
-}
-
 // keepRecord writes our entry in the cluster's memory if our file knows better:
 // after a cut the other side's copy may have replaced ours, and a write may have
 // failed after the file was written. Nobody can confirm a record it cannot see.

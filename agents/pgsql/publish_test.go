@@ -2,7 +2,6 @@ package main
 
 import (
 	"slices"
-	"strings"
 	"testing"
 
 	"pgrex/lib/pg"
@@ -165,48 +164,6 @@ func TestPublishPosition(t *testing.T) {
 	a.forgetPosition(t.Context())
 	if left := f.attribute("n1", "n1", "pgsql-position", false) + f.attribute("n1", "n1", "pgsql-xlog-loc", false) + f.attribute("n1", "n1", "pgsql-master-baseline", false); left != "" {
 		t.Errorf("left %q", left)
-	}
-}
-
-// A probe is asked after the node's cluster stack restarted: what is left over without the record
-// behind it is taken back.
-func TestRevoke(t *testing.T) {
-	t.Parallel()
-	for _, tt := range []struct{ name, record, score, want string }{
-		{"no score", record5, "", "-INFINITY"},
-		{"no score, no record", "", "", "-INFINITY"},
-		{"entitled", record5, "100", "100"},
-		{"entitled alone", record6, "100", "100"},
-		{"another was promoted", record7, "100", "-INFINITY"},
-		{"a former primary's", record5, "1000", "-INFINITY"},
-		{"a former primary's, deposed", record7, "1000", "-INFINITY"},
-		{"somebody's number", record5, "50", "-INFINITY"},
-		{"none", record5, "-INFINITY", "-INFINITY"},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			f := newFakeCluster("n1", "n1", "n2")
-			f.set("n2", "pgsql-record", tt.record, true)
-			f.set("n1", "master-pgsql", tt.score, false)
-			a, _ := newTestAgent(t, f, "monitor", map[string]string{"OCF_RESKEY_CRM_meta_interval": "0"})
-			a.revoke(t.Context())
-			if got := f.score("n1"); got != tt.want {
-				t.Errorf("%q, want %q", got, tt.want)
-			}
-			for _, w := range f.writes() {
-				if !strings.HasPrefix(w, "n1 master-pgsql") {
-					t.Errorf("wrote %q", w)
-				}
-			}
-		})
-	}
-	// A cluster that does not answer: nothing happens, and that is said.
-	f := newFakeCluster("n1", "n1", "n2")
-	f.set("n1", "master-pgsql", "1000", false)
-	f.trouble = func(string) *trouble { return &trouble{exit: 102} }
-	a, log := newTestAgent(t, f, "monitor", nil)
-	a.revoke(t.Context())
-	if len(f.writes()) != 0 || !strings.Contains(log.String(), "not read") {
-		t.Errorf("wrote %q: %s", f.writes(), log)
 	}
 }
 

@@ -88,7 +88,7 @@ func TestSteady(t *testing.T) {
 func TestSteadyEndsWithTheDaemons(t *testing.T) {
 	t.Parallel()
 	f := newFakeCluster("n1", "n1", "n2")
-	a, _ := remembered(t, f, "monitor", nil)
+	a, _ := remembered(t, f, "monitor", map[string]string{"OCF_RESKEY_CRM_meta_interval": "10000"})
 	a.cluster.Proc = t.TempDir()
 	if err := fakeDaemons(a.cluster.Proc); err != nil {
 		t.Fatal(err)
@@ -105,7 +105,7 @@ func TestSteadyEndsWithTheDaemons(t *testing.T) {
 	if err := os.RemoveAll(a.cluster.Proc + "/102"); err != nil {
 		t.Fatal(err)
 	}
-	b, log := remembered(t, f, "monitor", nil)
+	b, log := remembered(t, f, "monitor", map[string]string{"OCF_RESKEY_CRM_meta_interval": "10000"})
 	b.cluster.Proc = a.cluster.Proc
 	b.storeSteady(primaryStatus())
 	if b.steady(primaryStatus()) || !strings.Contains(log.String(), "every monitor will read") {

@@ -25,7 +25,9 @@ type Call struct {
 	Instance, Resource string
 	// Node is this node's name as the cluster knows it, "" when the manager did not say.
 	Node string
-	// Probe is a monitor that asks whether the resource runs where the cluster does not expect it.
+	// Probe is a monitor by which the cluster asks whether the resource runs where it knows of
+	// nothing. Pacemaker 2.1 sends the node's name with it and no interval at all; ocf-tester sends an
+	// interval of 0. crm_resource --force-check sends neither: it is a person who looks, and no probe.
 	Probe bool
 	// Interval of a recurring action; zero for all others.
 	Interval time.Duration
@@ -94,8 +96,8 @@ func NewCall(a meta.Agent, action string, lookup func(string) (string, bool), lo
 	}
 	c.InCluster = c.FeatureSet != ""
 	c.CheckLevel, _ = strconv.Atoi(strings.TrimSpace(get("OCF_CHECK_LEVEL")))
-	// Only an interval that was sent as 0 marks a probe; a person in a shell sends none.
-	c.Probe = action == "monitor" && strings.TrimSpace(get(metaPrefix+"interval")) == "0"
+	interval := strings.TrimSpace(get(metaPrefix + "interval"))
+	c.Probe = action == "monitor" && (interval == "0" || interval == "" && c.InCluster && c.Node != "")
 	if c.Instance == "" {
 		c.Instance = a.Name
 	}

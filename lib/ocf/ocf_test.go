@@ -2,6 +2,7 @@ package ocf
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -249,8 +250,18 @@ func TestNewCall(t *testing.T) {
 	if !build("monitor", map[string]string{"OCF_RESKEY_CRM_meta_interval": "0"}).Probe {
 		t.Error("interval 0 is a probe")
 	}
-	if build("start", map[string]string{"OCF_RESKEY_CRM_meta_interval": "0"}).Probe || build("monitor", map[string]string{"OCF_RESKEY_CRM_meta_interval": "-"}).Probe {
-		t.Error("neither a start nor a monitor from a shell is a probe")
+	if !build("monitor", map[string]string{"OCF_RESKEY_CRM_meta_interval": "-"}).Probe {
+		t.Error("Pacemaker's probe, which has no interval, is none")
+	}
+	for name, change := range map[string]map[string]string{
+		"a start":                    {"action": "start", "OCF_RESKEY_CRM_meta_interval": "0"},
+		"another action":             {"action": "stop", "OCF_RESKEY_CRM_meta_interval": "-"},
+		"crm_resource --force-check": {"OCF_RESKEY_CRM_meta_interval": "-", "OCF_RESKEY_CRM_meta_on_node": "-"},
+		"a monitor from a shell":     {"OCF_RESKEY_CRM_meta_interval": "-", "OCF_RESKEY_CRM_meta_on_node": "-", "OCF_RESKEY_crm_feature_set": "-"},
+	} {
+		if build(cmp.Or(change["action"], "monitor"), change).Probe {
+			t.Errorf("%s is a probe", name)
+		}
 	}
 	if got := build("start", map[string]string{"OCF_RESKEY_CRM_meta_timeout": "-"}).Timeout; got != time.Minute {
 		t.Errorf("the declared timeout is not used: %s", got)
