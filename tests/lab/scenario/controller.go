@@ -13,18 +13,23 @@ import (
 	"pgrex/tests/lab/host"
 )
 
+// Of a server that the cluster knows by a probe alone, Pacemaker 3.0 carries out the
+// change of any parameter as a restart, where it reloads one that it has started: a lab
+// with such a primary is of no use to a scenario that changes one.
 func controllers() []Scenario {
 	return []Scenario{
 		{
 			Name:      "controller-killed",
 			Text:      "Pacemaker's controller is killed on the primary and forgets what runs there: nobody is promoted beside the primary",
 			Variables: quickForget(),
+			Spoils:    true,
 			Play:      func(ctx context.Context, r *Run) error { return r.forgets(ctx, "controld") },
 		},
 		{
 			Name:      "based-killed",
 			Text:      "Pacemaker's keeper of the configuration is killed on the primary and takes the controller with it: nobody is promoted beside the primary",
 			Variables: quickForget(),
+			Spoils:    true,
 			Play:      func(ctx context.Context, r *Run) error { return r.forgets(ctx, "based") },
 		},
 		{
