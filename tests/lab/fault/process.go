@@ -137,12 +137,11 @@ func Signal(ctx context.Context, s *site.Site, node, what string, match Pattern,
 		names = append(names, p.String())
 	}
 	err = host.Poll(ctx, e.Fault, 2*time.Millisecond, func() (bool, error) {
-		for _, p := range ps {
-			if !took(sig, state(p.Pid)) {
-				return false, nil
-			}
+		states := make([]string, len(ps))
+		for i, p := range ps {
+			states[i] = state(p.Pid)
 		}
-		return true, nil
+		return tookAll(sig, states)
 	})
 	if err != nil {
 		return e, err
@@ -152,17 +151,36 @@ func Signal(ctx context.Context, s *site.Site, node, what string, match Pattern,
 	return e, nil
 }
 
+// tookAll says whether a signal has had its effect on processes in their states. Of
+// many that are to stand still one may have ended first, but not the last.
+func tookAll(sig unix.Signal, states []string) (bool, error) {
+	left := 0
+	for _, state := range states {
+		if !took(sig, state) {
+			return false, nil
+		}
+		if !gone(state) {
+			left++
+		}
+	}
+	if sig == unix.SIGSTOP && left == 0 {
+		return false, fmt.Errorf("%w: it ended before it could be stopped", ErrNoProcess)
+	}
+	return true, nil
+}
+
+func gone(state string) bool { return state == "" || state == "Z" }
+
 // took says whether a signal has had its effect on a process in a state.
 func took(sig unix.Signal, state string) bool {
-	gone := state == "" || state == "Z"
 	switch sig {
 	case unix.SIGSTOP:
-		return state == "T"
+		return gone(state) || state == "T"
 	case unix.SIGCONT:
 		// Who goes on may end at once: a walreceiver whose primary has died meanwhile.
-		return gone || strings.Contains("RSD", state)
+		return gone(state) || strings.Contains("RSD", state)
 	default:
-		return gone
+		return gone(state)
 	}
 }
 

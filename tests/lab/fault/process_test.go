@@ -1,6 +1,7 @@
 package fault
 
 import (
+	"errors"
 	"context"
 	"os"
 	"path/filepath"
@@ -64,12 +65,34 @@ func TestTook(t *testing.T) {
 	}{
 		{unix.SIGKILL, "", true}, {unix.SIGKILL, "Z", true}, {unix.SIGKILL, "S", false}, {unix.SIGKILL, "T", false},
 		{unix.SIGTERM, "", true}, {unix.SIGTERM, "R", false},
-		{unix.SIGSTOP, "T", true}, {unix.SIGSTOP, "S", false}, {unix.SIGSTOP, "", false}, {unix.SIGSTOP, "Z", false},
+		{unix.SIGSTOP, "T", true}, {unix.SIGSTOP, "S", false}, {unix.SIGSTOP, "", true}, {unix.SIGSTOP, "Z", true},
 		{unix.SIGCONT, "S", true}, {unix.SIGCONT, "R", true}, {unix.SIGCONT, "T", false},
 		{unix.SIGCONT, "", true}, {unix.SIGCONT, "Z", true},
 	} {
 		if got := took(tt.sig, tt.state); got != tt.want {
 			t.Errorf("%s, process %q: %v", unix.SignalName(tt.sig), tt.state, got)
+		}
+	}
+}
+
+// One of many may end before it is stopped; if nothing stands still, that is no fault.
+func TestTookAll(t *testing.T) {
+	for _, tt := range []struct {
+		sig    unix.Signal
+		states []string
+		want   bool
+		fails  bool
+	}{
+		{unix.SIGSTOP, []string{"T", "T"}, true, false},
+		{unix.SIGSTOP, []string{"T", ""}, true, false},
+		{unix.SIGSTOP, []string{"T", "S"}, false, false},
+		{unix.SIGSTOP, []string{"", "Z"}, false, true},
+		{unix.SIGKILL, []string{"", "Z"}, true, false},
+		{unix.SIGKILL, []string{"", "D"}, false, false},
+	} {
+		got, err := tookAll(tt.sig, tt.states)
+		if got != tt.want || tt.fails != errors.Is(err, ErrNoProcess) {
+			t.Errorf("%s, processes %q: %v, %v", unix.SignalName(tt.sig), tt.states, got, err)
 		}
 	}
 }
