@@ -1,8 +1,8 @@
 package fault
 
 import (
-	"errors"
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strconv"
