@@ -52,7 +52,9 @@ func (r *Run) forgets(ctx context.Context, daemon string) error {
 	if err := r.Kill(ctx, was.primary, daemon, fault.Daemon("pacemaker-"+daemon)); err != nil {
 		return err
 	}
-	probed, cancel := context.WithTimeout(ctx, 30*time.Second)
+	// The cluster may be about to tell the dead controller of a promotion: it waits for its
+	// answer for as long as a notification may take, 60 s, before it looks again.
+	probed, cancel := context.WithTimeout(ctx, 100*time.Second)
 	defer cancel()
 	err = host.Poll(probed, "a probe of the primary", 100*time.Millisecond, func() (bool, error) {
 		n, err := r.countLog(was.primary, "Result of probe operation for pgsql on "+was.primary+": promoted", since)

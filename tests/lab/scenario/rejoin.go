@@ -438,6 +438,10 @@ func rejoinCloneMove(ctx context.Context, r *Run) error {
 	if err != nil {
 		return err
 	}
+	// While parameters are read anew Pacemaker does not show who is promoted, and pcs refuses to move.
+	if err := r.Wait(ctx, sync+" to be shown as the primary", time.Minute, func(v cluster.View) bool { return v.Primary() == sync }); err != nil {
+		return err
+	}
 	order := time.Now()
 	if err := r.Pcs(ctx, sync, "resource", "move", cluster.ClonePgsql, to, "--promoted"); err != nil {
 		return err
