@@ -42,6 +42,8 @@ type agent struct {
 	unwritten bool
 	// began is when this action started a worker that replaces the data directory.
 	began time.Time
+	// exhausted tells what the volume of a path has run out of, see pg.Exhausted.
+	exhausted func(path string) (string, error)
 	// userErr is why pgdba could not be found; only what needs the user minds.
 	userErr error
 }
@@ -91,7 +93,7 @@ func hidden() map[string]action {
 const nodeNameLimit = 5 * time.Second
 
 func newAgent(ctx context.Context, c *ocf.Call, run proc.Runner) *agent {
-	a := &agent{call: c, run: run, log: c.Log}
+	a := &agent{call: c, run: run, log: c.Log, exhausted: pg.Exhausted}
 	if c.InCluster {
 		a.cluster = &crm.Client{Run: run}
 	}

@@ -294,7 +294,8 @@ func (a *agent) publishStopped(ctx context.Context, status string) {
 	}
 	a.cache.Drop()
 	a.writeOwed(ctx, transient(a.self(), a.conf.attr(attrStatus), status),
-		transient(a.self(), a.conf.attr(attrReceiver), ""))
+		transient(a.self(), a.conf.attr(attrReceiver), ""),
+		transient(a.self(), a.conf.attr(attrFull), ""))
 	if a.lived {
 		// A primary may have granted it a right while it was stopped: the copy by which
 		// the writes were judged is older than that.

@@ -19,6 +19,7 @@ const (
 	runWatcher = ".watcher" // held by the watcher for its life, and by those who end it
 	runRejoin  = ".rejoin"  // held by the worker that replaces the data directory
 	runTold    = ".told"    // whose end was reported to the cluster, and by whom
+	runFull    = ".full"    // since when the data directory's volume has no room
 )
 
 // runFile is the path of one of these files.

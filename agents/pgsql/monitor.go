@@ -211,10 +211,13 @@ func (a *agent) monitorPrimary(ctx context.Context, conn *pg.Conn, st pg.Status)
 		a.cache.Drop()
 		a.recallLost(ctx)
 	}
-	if a.steady(st) {
-		return ocf.Status(ocf.RunningPromoted)
+	full := a.fullSpell()
+	if !a.steady(st) {
+		if err := a.leadInTurn(ctx, conn, st, 0); ocf.CodeOf(err) != ocf.RunningPromoted {
+			return err
+		}
 	}
-	return a.leadInTurn(ctx, conn, st, 0)
+	return a.giveWay(ctx, full)
 }
 
 // leadInTurn is lead for those who may meet another action or a round of the
@@ -332,8 +335,10 @@ func (a *agent) monitorStandby(ctx context.Context, conn *pg.Conn, st pg.Status)
 	a.keepRecord(ctx)
 	a.publishRunning(ctx)
 	a.publishReceiver(ctx, st)
+	a.publishRoom(ctx)
 	switch {
 	case a.following(st):
+		a.forgetSpell() // the role is somebody else's
 		a.forgetPosition(ctx)
 		a.storeSteady(st)
 		return nil

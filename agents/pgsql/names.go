@@ -1,7 +1,7 @@
 package main
 
 // The node attributes, by the part after the resource's name. All but the last
-// four are the reference agent's, values included: other resources' rules,
+// six are the reference agent's, values included: other resources' rules,
 // operation tools and people's eyes read them.
 const (
 	attrStatus   = "-status"          // reboot: STOP, HS:..., PRI, UNKNOWN
@@ -13,6 +13,7 @@ const (
 	attrPosition = "-position"        // reboot: how far this node's WAL reaches, and on which line
 	attrRejoin   = "-rejoin"          // reboot: how far the replacement of this node's data is, or what became of it
 	attrVoter    = "-voter"           // reboot: the epoch of the record by which this node votes
+	attrFull     = "-full"            // reboot: what the volume of this node's data has run out of
 	attrAccept   = "-accept-loss"     // reboot: an operator's explicit act, the epoch it is for
 )
 

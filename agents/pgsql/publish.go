@@ -70,6 +70,7 @@ func (a *agent) standbyState(node string, row pg.Sender) (status, data string) {
 }
 
 func (a *agent) publishPrimary(ctx context.Context, r *round) {
+	a.publishRoom(ctx)
 	a.try(ctx, a.primaryWrites(r)...)
 }
 

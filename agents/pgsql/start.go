@@ -135,6 +135,8 @@ func (a *agent) forgetSelf(ctx context.Context) error {
 		transient(a.self(), a.conf.attr(attrStatus), statusStop),
 		transient(a.self(), a.conf.attr(attrBaseline), ""), a.noVote(),
 		transient(a.self(), a.conf.attr(attrRejoin), ""),
+		// Before a right can be granted: a primary without room is not to take us for one with.
+		a.roomWrite(),
 		a.scoreWrite(a.conf.self, replication.Never)))...)
 }
 

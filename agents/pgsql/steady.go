@@ -52,6 +52,6 @@ func (a *agent) fingerprint(st pg.Status) string {
 	}
 	names := st.Setting("synchronous_standby_names")
 	// Loaded: a reload may have changed what commits wait for by default.
-	return fmt.Sprintf("standby=%v timeline=%d loaded=%s receiver=%s rows=%s names=%s from=%s record=%s", st.InRecovery, st.Timeline, st.Loaded, receiver,
-		strings.Join(rows, ","), names.Value, names.File, record)
+	return fmt.Sprintf("standby=%v timeline=%d loaded=%s receiver=%s rows=%s names=%s from=%s record=%s full=%s", st.InRecovery, st.Timeline, st.Loaded, receiver,
+		strings.Join(rows, ","), names.Value, names.File, record, a.noRoom())
 }

@@ -126,6 +126,26 @@ func FreeSpace(path string) (int64, error) {
 	return int64(st.Bavail) * st.Bsize, nil
 }
 
+// fullBelow is the room with which a file system is full for a server: that of the
+// 64 pages by which PostgreSQL 16 makes a table longer at once.
+const fullBelow = 64 * 8192
+
+// Exhausted says what the file system of a path has run out of for whoever is not
+// root, as statfs has it: "blocks", "inodes", or "" if there is room.
+func Exhausted(path string) (string, error) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(path, &st); err != nil {
+		return "", fmt.Errorf("room of %s: %w", path, err)
+	}
+	switch {
+	case int64(st.Bavail)*st.Bsize < fullBelow:
+		return "blocks", nil
+	case st.Files > 0 && st.Ffree == 0: // without Files they are not counted
+		return "inodes", nil
+	}
+	return "", nil
+}
+
 // IsMountPoint says whether a directory is one, so that it cannot be renamed.
 func IsMountPoint(dir string) (bool, error) {
 	var own, parent unix.Stat_t

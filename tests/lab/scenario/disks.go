@@ -2,7 +2,9 @@ package scenario
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -43,7 +45,13 @@ func disks() []Scenario {
 			all = append(all, s)
 		}
 	}
-	return all
+	return append(all, Scenario{
+		Name: "data-full-primary", OnDisk: true, OwnWAL: true, Play: dataFullPrimary,
+		Text: "no room for data on the primary, pg_wal has a volume of its own and room: the standby, which has room, takes over; the old primary is back when there is room",
+	}, Scenario{
+		Name: "data-full-both", OnDisk: true, OwnWAL: true, Play: dataFullBoth,
+		Text: "no room for data on either node, pg_wal has a volume of its own and room: nobody takes over, the primary reads and updates, and takes rows when there is room",
+	})
 }
 
 // fill takes the room of a volume away.
@@ -197,6 +205,106 @@ func (v volume) readOnlyStandby(ctx context.Context, r *Run) error {
 		return err
 	}
 	return r.standbyReturns(ctx, was)
+}
+
+// dataFullPrimary is about a server that goes on, and refuses whoever needs a page.
+func dataFullPrimary(ctx context.Context, r *Run) error {
+	was, err := r.before(ctx)
+	if err != nil {
+		return err
+	}
+	const data = volume(node.DataVolume)
+	if err := data.fill(ctx, r, was.primary); err != nil {
+		return err
+	}
+	if err := r.failover(ctx, was.standby, was.timeline, time.Minute); err != nil {
+		return err
+	}
+	if err := r.notFenced(ctx, was, was.primary); err != nil {
+		return err
+	}
+	// It may not start without room, or may be a standby; the role does not come back.
+	err = r.Stays(ctx, was.standby+" is the primary", 20*time.Second, func(view cluster.View) bool {
+		return view.Primary() == was.standby
+	})
+	if err != nil {
+		return err
+	}
+	if err := data.room(ctx, r, was.primary); err != nil {
+		return err
+	}
+	if err := r.WaitSync(ctx, was.primary, 3*time.Minute); err != nil {
+		return err
+	}
+	if err := r.stillPrimary(ctx, was.standby); err != nil {
+		return err
+	}
+	return r.saysFull(ctx, "", was.primary, was.standby)
+}
+
+// saysFull waits until nodes say that their volumes have run out of something.
+func (r *Run) saysFull(ctx context.Context, of string, nodes ...string) error {
+	return r.Wait(ctx, fmt.Sprintf("pgsql-full to be %q on %v", of, nodes), 30*time.Second, func(view cluster.View) bool {
+		for _, n := range nodes {
+			if view.Attribute(n, cluster.ResourcePgsql+"-full") != of {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// dataFullBoth is the same with nobody who could do better.
+func dataFullBoth(ctx context.Context, r *Run) error {
+	was, err := r.before(ctx)
+	if err != nil {
+		return err
+	}
+	if _, err := r.SQL(ctx, was.primary, "create table counter with (fillfactor = 10) as select 0 as n"); err != nil {
+		return err
+	}
+	const data = volume(node.DataVolume)
+	for _, n := range []string{was.standby, was.primary} {
+		if err := data.fill(ctx, r, n); err != nil {
+			return err
+		}
+	}
+	if err := r.saysFull(ctx, "blocks", was.primary, was.standby); err != nil {
+		return err
+	}
+	// Longer than a primary without room stays if a standby has some.
+	updates := 0
+	var failed error
+	err = r.Stays(ctx, was.primary+" is the primary", 45*time.Second, func(view cluster.View) bool {
+		_, failed = r.SQL(ctx, was.primary, "update counter set n = n + 1")
+		updates++
+		return failed == nil && view.Primary() == was.primary
+	})
+	if err != nil || failed != nil {
+		return errors.Join(err, failed)
+	}
+	if n, err := r.SQL(ctx, was.primary, "select n from counter"); err != nil || n != strconv.Itoa(updates) {
+		return errors.Join(fmt.Errorf("%d updates were made, the row says %q", updates, n), err)
+	}
+	r.Log("%d updates without room", updates)
+	for _, n := range []string{was.primary, was.standby} {
+		if err := data.room(ctx, r, n); err != nil {
+			return err
+		}
+	}
+	if err := r.standbyReturns(ctx, was); err != nil {
+		return err
+	}
+	if err := r.saysFull(ctx, "", was.primary, was.standby); err != nil {
+		return err
+	}
+	if _, err := r.SQL(ctx, was.primary, "drop table counter"); err != nil {
+		return err
+	}
+	if err := r.WaitCommits(ctx, time.Minute); err != nil {
+		return err
+	}
+	return errors.Join(r.notFenced(ctx, was, was.primary), r.notFenced(ctx, was, was.standby))
 }
 
 // hangNoticed is how long a volume may give no answer until its node is fenced: for 40 s

@@ -1,0 +1,170 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"pgrex/lib/crm"
+	"pgrex/lib/ocf"
+	"pgrex/lib/pg"
+	"pgrex/lib/replication"
+)
+
+// fullLimit is how long the volume of a primary's data may have no room before a
+// standby that has some takes over: a query's temporary files may fill it for a moment.
+const fullLimit = 20 * time.Second
+
+// noRoom is what the volume of the data directory has run out of, "" for nothing.
+// Where pg_wal has a volume of its own, the server goes on without: it refuses
+// whoever needs a new page, and answers all questions.
+func (a *agent) noRoom() string {
+	what, err := a.exhausted(a.conf.data)
+	if err != nil {
+		a.log.Debug("it is not known whether there is room", "error", err)
+	}
+	return what
+}
+
+// roomWrite is the write by which a node says that it has no room, or again has some.
+func (a *agent) roomWrite() crm.Write { return transient(a.self(), a.conf.attr(attrFull), a.noRoom()) }
+
+// publishRoom writes it when it changes, and says so then. It comes at once, for a
+// primary whose volume has been full for long must know of it.
+func (a *agent) publishRoom(ctx context.Context) {
+	w := a.changed([]crm.Write{a.roomWrite()})
+	if len(w) == 0 || !a.try(ctx, w...) {
+		return
+	}
+	if what := w[0].Value; what != "" {
+		a.log.Warn("the volume of the data directory is full: make room on it", "pgdata", a.conf.data, "no", what)
+	} else {
+		a.log.Info("there is room again on the volume of the data directory", "pgdata", a.conf.data)
+	}
+}
+
+// spell is how long the volume has been full without a break, as the monitors of a
+// primary saw it. Times are since boot, like the directory of the file.
+type spell struct {
+	Since, Last time.Duration
+	// Said is the last warning about it; each is given once.
+	Said string
+	// Yielded: the role was given up for it. That is done once for each time that this
+	// node becomes the primary after another: where the cluster does not let the
+	// standby take over, it would be taken from here and given back again and again.
+	Yielded bool
+
+	what string
+}
+
+// lasts says whether it is time for a standby to take over.
+func (s spell) lasts() bool { return s.what != "" && s.Last-s.Since >= fullLimit }
+
+// fullSpell notes what this monitor of a primary sees. Without monitors for a while,
+// such as in maintenance mode, nobody knows what was between, and it begins afresh.
+func (a *agent) fullSpell() (s spell) {
+	what := a.noRoom()
+	switch {
+	case a.call.Interval == 0:
+		return spell{} // who looks by the way decides nothing
+	case what == "":
+		a.forgetSpell()
+		return spell{}
+	}
+	now, err := uptime()
+	if err != nil {
+		return spell{}
+	}
+	text, err := os.ReadFile(a.runFile(runFull))
+	if err != nil || json.Unmarshal(text, &s) != nil {
+		s = spell{Since: now}
+	}
+	if s.Since > s.Last || s.Last > now || now-s.Last > a.call.Interval+a.call.Timeout {
+		s.Since = now
+	}
+	s.Last, s.what = now, what
+	if !a.keepSpell(s) {
+		return spell{}
+	}
+	return s
+}
+
+func (a *agent) keepSpell(s spell) bool {
+	text, err := json.Marshal(s)
+	if err == nil {
+		err = pg.WriteFile(a.runFile(runFull), text, pg.FileOptions{Mode: 0o600, Replace: true})
+	}
+	if err != nil {
+		a.log.Warn("cannot remember since when the volume of the data directory is full; no standby takes over for it", "error", err)
+	}
+	return err == nil
+}
+
+func (a *agent) forgetSpell() { _ = os.Remove(a.runFile(runFull)) }
+
+// giveWay fails a primary whose volume has been full for long if a standby with room
+// takes over. If none can it stays, one that reads and updates being better than none.
+func (a *agent) giveWay(ctx context.Context, s spell) error {
+	stay := ocf.Status(ocf.RunningPromoted)
+	if !s.lasts() {
+		return stay
+	}
+	if err := a.remember(ctx); err != nil {
+		a.log.Warn("it is not known whether a standby can take over from a primary without room", "error", err)
+		return stay
+	}
+	if a.memory.newest.Primary != a.conf.self {
+		return stay // the next round says what that means
+	}
+	to, bar := a.successor()
+	if s.Yielded && bar == "" {
+		bar = "no other node became the primary when this one gave the role up"
+	}
+	switch {
+	case bar == s.Said && bar != "":
+		return stay
+	case bar != "":
+		a.log.Warn("the volume of the data directory is full, and no standby takes over: make room on it", "pgdata", a.conf.data, "no", s.what, "because", bar)
+		s.Said = bar
+		a.keepSpell(s)
+		return stay
+	}
+	if s.Yielded = true; !a.keepSpell(s) {
+		return stay
+	}
+	return ocf.Errorf(ocf.FailedPromoted, "the volume of %s has been full for %v (no %s): make room on it; %s takes over",
+		a.conf.data, (s.Last - s.Since).Round(time.Second), s.what, to)
+}
+
+// successor is who may take over and has room for it, or why nobody does. The
+// cluster's memory must have been read. Of voters all must have room: which of them
+// is promoted shows only when they have voted.
+func (a *agent) successor() (to, bar string) {
+	var able, bars []string
+	for _, n := range a.conf.nodes {
+		if n == a.conf.self {
+			continue
+		}
+		switch quorum := a.memory.newest.Quorum > 0; {
+		case a.presence(n) != replication.Online:
+			bars = append(bars, n+" is not there")
+		case !a.memory.newest.Entitles(n), quorum && a.voter(n) != a.memory.newest.Epoch, !quorum && a.score(n) != replication.Standby:
+			bars = append(bars, n+" has no right to be promoted")
+		case a.node(n).Transient[a.conf.attr(attrFull)] != "":
+			bars = append(bars, n+" has no room either")
+		default:
+			able = append(able, n)
+		}
+	}
+	switch {
+	case len(a.conf.nodes) < 2:
+		bars = []string{"there is none"}
+	case len(able) > 0 && (len(bars) == 0 || a.memory.newest.Quorum == 0):
+		return strings.Join(able, " or "), ""
+	}
+	slices.Sort(bars)
+	return "", strings.Join(bars, ", ")
+}
