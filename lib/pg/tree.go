@@ -137,13 +137,19 @@ func Exhausted(path string) (string, error) {
 	if err := unix.Statfs(path, &st); err != nil {
 		return "", fmt.Errorf("room of %s: %w", path, err)
 	}
+	return exhausted(st), nil
+}
+
+// exhausted is Exhausted of what statfs says. What a file system does not count it
+// gives as none of none.
+func exhausted(st unix.Statfs_t) string {
 	switch {
-	case int64(st.Bavail)*st.Bsize < fullBelow:
-		return "blocks", nil
-	case st.Files > 0 && st.Ffree == 0: // without Files they are not counted
-		return "inodes", nil
+	case st.Blocks > 0 && int64(st.Bavail)*st.Bsize < fullBelow:
+		return "blocks"
+	case st.Files > 0 && st.Ffree == 0:
+		return "inodes"
 	}
-	return "", nil
+	return ""
 }
 
 // IsMountPoint says whether a directory is one, so that it cannot be renamed.
