@@ -72,9 +72,15 @@ const shortCheckpoint = 300 * time.Millisecond
 
 // checkpoint writes out what the shutdown checkpoint would otherwise write while
 // nobody serves: sessions go on meanwhile. What was changed during a long one, the
-// second writes. It is worth a quarter of the action's time and no failure.
+// second writes. It is worth a quarter of the action's time and no failure. Without
+// room for pg_logical/replorigin_checkpoint it ends the server (PANIC) amid its
+// sessions; the stop, which does the same, lets the standby have their last WAL first.
 func (a *agent) checkpoint(ctx context.Context, seen sight) {
 	if !seen.answers || seen.standby {
+		return
+	}
+	if what := a.noRoom(); what != "" {
+		a.log.Warn("no checkpoint before the stop: the volume of the data directory is full", "no", what)
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, a.call.Timeout/4)

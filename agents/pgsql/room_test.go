@@ -225,3 +225,17 @@ func TestPublishRoom(t *testing.T) {
 		t.Errorf("after a stop: %q", got)
 	}
 }
+
+// A checkpoint without room ends the server, so demote makes none beforehand.
+func TestNoCheckpointWithoutRoom(t *testing.T) {
+	t.Parallel()
+	for _, what := range []string{"", "blocks"} {
+		a, log := newTestAgent(t, newFakeCluster("n1", "n1", "n2"), "demote", nil)
+		without(a, what)
+		a.checkpoint(t.Context(), sight{answers: true})
+		// There is no server: who tries says so.
+		if tried := strings.Contains(log.String(), "error="); tried != (what == "") {
+			t.Errorf("full of %q, tried %v:\n%s", what, tried, log)
+		}
+	}
+}
