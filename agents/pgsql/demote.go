@@ -237,11 +237,7 @@ func (a *agent) writeOwed(ctx context.Context, more ...crm.Write) {
 	forgotten := false
 	if snap, err := a.copyAtBegin(ctx); err == nil {
 		writes = slices.DeleteFunc(writes, snap.Has)
-		n, ok := snap.Node(a.self())
-		forgotten = ok && a.lived && n.Transient[crm.ScoreAttr(a.conf.resource)] == ""
-	}
-	if len(writes) == 0 {
-		return
+		forgotten = a.lived && a.forgotten(snap)
 	}
 	if err := a.cluster.Apply(ctx, writes); err != nil {
 		a.log.Warn("node attributes not written", "error", err)
@@ -251,10 +247,10 @@ func (a *agent) writeOwed(ctx context.Context, more ...crm.Write) {
 	}
 }
 
-// recall has this node's attributes written again, as remember does, when a server
-// that had a score has none. Its controller was killed then, and what is lost beside
-// ours may be why we stop: without ping's attribute the documented configuration
-// keeps the server away from the node, until the gateway comes or goes.
+// recall has this node's attributes written again, as remember does. Its controller
+// was killed then, and what is lost beside ours may be why we stop: without ping's
+// attribute the documented configuration keeps the server away from the node, until
+// the gateway comes or goes.
 func (a *agent) recall(ctx context.Context) {
 	a.log.Warn("this node's attributes are gone from the cluster's configuration: asking for them to be written again")
 	if err := a.cluster.Refresh(ctx); err != nil {

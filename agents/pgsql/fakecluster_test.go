@@ -109,6 +109,16 @@ func (f *fakeCluster) lose(node string) {
 	f.attrd[node] = map[string]string{}
 }
 
+// erase takes a node's transient attributes but those kept out of all copies; the attribute managers
+// have them still. So it is when its controller was killed.
+func (f *fakeCluster) erase(node string, kept ...string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, cib := range f.copies {
+		maps.DeleteFunc(cib.nodes[node].transient, func(name, _ string) bool { return !slices.Contains(kept, name) })
+	}
+}
+
 // fence makes a lost node a fenced one.
 func (f *fakeCluster) fence(node string) {
 	f.lose(node)

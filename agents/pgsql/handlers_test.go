@@ -209,19 +209,26 @@ func TestStopEndsALateRight(t *testing.T) {
 // A running server that has no score any more has lost what other resources go by too.
 func TestStopRecallsAttributes(t *testing.T) {
 	t.Parallel()
-	for score, want := range map[string]bool{"": true, "100": false} {
+	for _, tt := range []struct {
+		score  string
+		erased bool
+		want   bool
+	}{{"", false, true}, {"100", false, false}, {"100", true, true}, {"-INFINITY", true, true}} {
 		f := newFakeCluster("n1", "n1", "n2")
 		f.attrd["n1"]["ping-status"] = "1"
-		if score != "" {
-			f.set("n1", "master-pgsql", score, false)
+		if tt.score != "" {
+			f.set("n1", "master-pgsql", tt.score, false)
+		}
+		if tt.erased {
+			f.set("n2", featureSet, "3.16.1", false)
 		}
 		a, log := newTestAgent(t, f, "stop", nil)
 		a.withdrawSelf(t.Context(), pg.Processes{Postmaster: 1 << 30})
-		if got := f.attribute("n1", "n1", "ping-status", false) == "1"; got != want || strings.Contains(log.String(), "written again") != want {
-			t.Errorf("score %q: written again: %v, said %q", score, got, log.String())
+		if got := f.attribute("n1", "n1", "ping-status", false) == "1"; got != tt.want || strings.Contains(log.String(), "written again") != tt.want {
+			t.Errorf("%+v: written again: %v, said %q", tt, got, log.String())
 		}
 		if f.score("n1") != "-INFINITY" {
-			t.Errorf("score %q became %q", score, f.score("n1"))
+			t.Errorf("%+v: the score became %q", tt, f.score("n1"))
 		}
 	}
 }

@@ -68,6 +68,7 @@ func (a *agent) monitorDead(ctx context.Context, ps pg.Processes) error {
 		return ocf.Errorf(a.failed(), "the postmaster is gone but %s of %s still run: they are ended by stop", ps, a.conf.data)
 	}
 	if a.clustered() && a.call.Probe {
+		a.recallLost(ctx, a.erased) // without them no server is started here
 		a.revokeStopped(ctx)
 	}
 	return ocf.Status(ocf.NotRunning)
@@ -209,7 +210,7 @@ func (a *agent) monitorPrimary(ctx context.Context, conn *pg.Conn, st pg.Status)
 		// The probe is the first that a new cluster stack asks; nothing cached
 		// before may answer it.
 		a.cache.Drop()
-		a.recallLost(ctx)
+		a.recallLost(ctx, a.forgotten)
 	}
 	full := a.fullSpell()
 	if !a.steady(st) {
@@ -319,7 +320,7 @@ func (a *agent) monitorStandby(ctx context.Context, conn *pg.Conn, st pg.Status)
 	if a.call.Probe {
 		a.cache.Drop()
 		// First of all: what is only forgotten is no reason to end anything.
-		a.recallLost(ctx)
+		a.recallLost(ctx, a.forgotten)
 	}
 	if a.streaming(st) && a.steady(st) {
 		return nil

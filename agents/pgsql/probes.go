@@ -69,13 +69,26 @@ func (a *agent) unaccounted() []string {
 // recallPatience is how long attributes that are written again may take to be seen.
 const recallPatience = time.Second
 
-// recallLost is recall for a running server that is probed: its cluster has just lost
-// its history, and may have lost the attributes with it. What they say must be there
-// when the probe is answered, or the cluster moves the role away.
-func (a *agent) recallLost(ctx context.Context) {
+// featureSet is the attribute by which Pacemaker's controller tells its version when
+// its node joins, since 2.1.5. Nobody changes it afterwards, so that a change is never
+// what brings it back.
+const featureSet = "#feature-set"
+
+// recallLost has this node's attributes written again at a probe, if they are lost:
+// the cluster has just lost its history, and may have lost them with it. What they say
+// must be there when the probe is answered, or the cluster moves the role away. ping's
+// are among them, without which the documented configuration runs no server here. It
+// gives no right that was taken back: the attribute daemon has what was written last,
+// that a score is no right anymore included, and promotion goes by the record, which
+// is none of its attributes.
+func (a *agent) recallLost(ctx context.Context, lost func(crm.Snapshot) bool) {
 	ctx, cancel := a.probeLimit(ctx)
 	defer cancel()
-	if !a.scoreForgotten(ctx) {
+	now := func() bool {
+		snap, err := a.cluster.Local(ctx)
+		return err == nil && lost(snap) // whoever needs the copy next says so
+	}
+	if !now() {
 		return
 	}
 	a.recall(ctx)
@@ -84,7 +97,10 @@ func (a *agent) recallLost(ctx context.Context) {
 	defer stop()
 	tick := time.NewTicker(waitPoll)
 	defer tick.Stop()
-	for a.scoreForgotten(ctx) {
+	for missing := true; missing; {
+		missing = now()
+		// Once more when nothing is missing: what is looked for need not be the last
+		// that the daemon writes.
 		select {
 		case <-ctx.Done():
 			return // there are none, or whoever needs them next sees them
@@ -93,15 +109,28 @@ func (a *agent) recallLost(ctx context.Context) {
 	}
 }
 
-// scoreForgotten reports whether the cluster's configuration has this node without a
-// score.
-func (a *agent) scoreForgotten(ctx context.Context) bool {
-	snap, err := a.cluster.Local(ctx)
-	if err != nil {
-		return false // whoever needs the copy next says so
-	}
+// forgotten reports whether the cluster's configuration has lost attributes of this
+// node, which had a server and so a score. A score that was changed since is there
+// again, by itself: a promotion goes on while the controller that ordered it dies.
+func (a *agent) forgotten(snap crm.Snapshot) bool {
 	n, ok := snap.Node(a.self())
-	return ok && n.Transient[crm.ScoreAttr(a.conf.resource)] == ""
+	return ok && n.Transient[crm.ScoreAttr(a.conf.resource)] == "" || a.erased(snap)
+}
+
+// erased reports whether this node's attributes were taken out of the cluster's
+// configuration, by the one that Pacemaker gives each node. Where no node has it, this
+// Pacemaker has none.
+func (a *agent) erased(snap crm.Snapshot) bool {
+	n, ok := snap.Node(a.self())
+	if !ok || n.Transient[featureSet] != "" {
+		return false
+	}
+	for _, other := range snap.Nodes {
+		if other.Transient[featureSet] != "" {
+			return true
+		}
+	}
+	return false
 }
 
 // probeLimit bounds what a probe asks of the cluster, which waits for its answer.

@@ -74,31 +74,102 @@ func TestNotifyAwaitsProbes(t *testing.T) {
 }
 
 // A primary whose cluster has forgotten its attributes, since its controller was killed, has them
-// written again before the probe is answered: the cluster would else move the role away.
+// written again before the probe is answered: the cluster would else move the role away. A score
+// that was written after the loss, by a promotion that the death found under way, does not hide it.
 func TestProbeRecallsAttributes(t *testing.T) {
 	t.Parallel()
-	f, s := newPrimary(t)
-	recalls := func() (n int) {
-		for _, line := range f.commands() {
-			if line == "attrd_updater --refresh" {
-				n++
-			}
+	for _, kept := range []string{"", "master-pgsql"} {
+		f, s := newPrimary(t)
+		f.set("n1", "ping-status", "1", false)
+		f.set("n1", featureSet, "3.16.1", false)
+		f.set("n2", featureSet, "3.16.1", false)
+		s.must(ocf.RunningPromoted, "monitor")
+		if recalls(f) != 0 {
+			t.Errorf("%d times asked for attributes that are there", recalls(f))
 		}
-		return n
+		f.erase("n1", kept)
+		s.must(ocf.RunningPromoted, "monitor")
+		if got := s.attribute("master-pgsql") + " " + s.attribute("ping-status"); got != "1000 1" || recalls(f) != 1 {
+			t.Errorf("%q kept: score and ping-status %q, asked %d times", kept, got, recalls(f))
+		}
+		s.must(ocf.RunningPromoted, "monitor")
+		if recalls(f) != 1 {
+			t.Errorf("%q kept: asked %d times", kept, recalls(f))
+		}
 	}
-	f.set("n1", "ping-status", "1", false)
-	s.must(ocf.RunningPromoted, "monitor")
-	if recalls() != 0 {
-		t.Errorf("%d times asked for attributes that are there", recalls())
+}
+
+// recalls is how often a cluster was asked to write attributes again.
+func recalls(f *fakeCluster) (n int) {
+	for _, line := range f.commands() {
+		if line == "attrd_updater --refresh" {
+			n++
+		}
 	}
-	f.mu.Lock()
-	for _, cib := range f.copies {
-		cib.nodes["n1"].transient = map[string]string{}
-	}
-	f.mu.Unlock()
-	s.must(ocf.RunningPromoted, "monitor")
-	if got := s.attribute("master-pgsql") + " " + s.attribute("ping-status"); got != "1000 1" || recalls() != 1 {
-		t.Errorf("score and ping-status %q, asked %d times", got, recalls())
+	return n
+}
+
+// What a probe of a node without a server has written again: what was erased there, so that a
+// server may be started, and nothing where nothing was. A right that comes back with it is taken.
+func TestProbeOfAStoppedNodeRecalls(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name          string
+		score         string
+		here, there   bool // the nodes that have Pacemaker's own attribute
+		refuse        bool
+		recalls       int
+		scored, wants string // the score and ping-status after it
+		longest       time.Duration
+	}{
+		{name: "a node that has just joined", here: true, there: true, longest: time.Second},
+		{name: "a Pacemaker without that attribute", longest: time.Second},
+		{name: "erased", there: true, recalls: 1, wants: "1", longest: 3 * time.Second},
+		{name: "erased under a primary that died", score: "1000", there: true, recalls: 1, scored: "-INFINITY", wants: "1", longest: 3 * time.Second},
+		{name: "erased under a standby that died, whose right holds", score: "100", there: true, recalls: 1, scored: "100", wants: "1", longest: 3 * time.Second},
+		{name: "the daemon refuses", score: "100", there: true, refuse: true, recalls: 1, longest: 3 * time.Second},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			f := newFakeCluster("n1", "n1", "n2")
+			f.set("n2", "pgsql-record", record5, true)
+			f.set("n1", "ping-status", "1", false)
+			if tt.score != "" {
+				f.set("n1", "master-pgsql", tt.score, false)
+			}
+			f.set("n1", featureSet, "3.16.1", false)
+			f.erase("n1")
+			if tt.here {
+				f.here().put("n1", featureSet, "3.16.1", false)
+			}
+			if tt.there {
+				f.set("n2", featureSet, "3.16.1", false)
+			}
+			f.happened("n2", "monitor 8")
+			if tt.refuse {
+				f.trouble = func(line string) *trouble {
+					if strings.HasPrefix(line, "attrd_updater") {
+						return &trouble{exit: 102}
+					}
+					return nil
+				}
+			}
+			a, log := newTestAgent(t, f, "monitor", nil)
+			began := time.Now()
+			if err := a.monitor(t.Context()); ocf.CodeOf(err) != ocf.NotRunning {
+				t.Fatalf("%v: %s", err, log)
+			}
+			if took := time.Since(began); took > tt.longest {
+				t.Errorf("took %v", took)
+			}
+			got := f.attribute("n1", "n1", "ping-status", false)
+			if recalls(f) != tt.recalls || f.score("n1") != tt.scored || got != tt.wants {
+				t.Errorf("asked %d times, score %q, ping-status %q: %s", recalls(f), f.score("n1"), got, log)
+			}
+			if tt.refuse && !strings.Contains(log.String(), "attrd_updater --refresh") {
+				t.Errorf("said %s", log)
+			}
+		})
 	}
 }
 

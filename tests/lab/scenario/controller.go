@@ -2,6 +2,7 @@ package scenario
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -31,6 +32,13 @@ func controllers() []Scenario {
 			Variables: quickForget(),
 			Spoils:    true,
 			Play:      func(ctx context.Context, r *Run) error { return r.forgets(ctx, "based") },
+		},
+		{
+			Name:      "executor-killed-in-failover",
+			Text:      "the primary's server is killed, and Pacemaker's executor of the standby in the middle of the promotion: the standby's node attributes are back by themselves, and it serves",
+			Variables: quickForget(),
+			Spoils:    true,
+			Play:      executorKilledInFailover,
 		},
 		{
 			Name: "corosync-lost-on-both",
@@ -90,6 +98,43 @@ func (r *Run) demotedBefore(primary, node string, since time.Time) error {
 	}
 	r.Log("the primary was demoted: %v", demoted)
 	return nil
+}
+
+// executorKilledInFailover has the promotion go on while the controller that ordered it
+// dies with the executor: the score that it writes is there after the other attributes
+// were erased, ping's among them, without which the cluster would stop the server.
+func executorKilledInFailover(ctx context.Context, r *Run) error {
+	was, err := r.before(ctx)
+	if err != nil {
+		return err
+	}
+	if err := r.Kill(ctx, was.primary, "postmaster", fault.Postmaster); err != nil {
+		return err
+	}
+	if err := r.awaitProcess(ctx, was.standby, "the agent in promote", fault.Action("promote")); err != nil {
+		return err
+	}
+	since := time.Now()
+	if err := r.Kill(ctx, was.standby, "execd", fault.Daemon("pacemaker-execd")); err != nil {
+		return err
+	}
+	// The controller needs some seconds to be one of the cluster again, the agent none.
+	const within = 20 * time.Second
+	if err := r.WaitCommits(ctx, within); err != nil {
+		return err
+	}
+	err = r.Wait(ctx, was.standby+" to be the primary with what ping has written", within, func(v cluster.View) bool {
+		return v.Primary() == was.standby && v.Attribute(was.standby, "ping-status") != ""
+	})
+	if err != nil {
+		return err
+	}
+	// That the cluster had erased them, and that it was the probe that noticed.
+	n, err := r.countLog(was.standby, "attributes are gone from the cluster's configuration", since)
+	if err == nil && n == 0 {
+		err = errors.New("nothing was erased, so nothing was shown")
+	}
+	return err
 }
 
 // corosyncLostOnBoth is a second failure within a second of the first: who fences dies
