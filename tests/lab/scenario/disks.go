@@ -254,7 +254,8 @@ func (r *Run) saysFull(ctx context.Context, of string, nodes ...string) error {
 	})
 }
 
-// dataFullBoth is the same with nobody who could do better.
+// dataFullBoth is the same with nobody who could do better. PostgreSQL ends a standby
+// that cannot replay without room, such as when it has to note where a page has some.
 func dataFullBoth(ctx context.Context, r *Run) error {
 	was, err := r.before(ctx)
 	if err != nil {
@@ -263,13 +264,22 @@ func dataFullBoth(ctx context.Context, r *Run) error {
 	if _, err := r.SQL(ctx, was.primary, "create table counter with (fillfactor = 10) as select 0 as n"); err != nil {
 		return err
 	}
+	// Without room the next one ends the server, so it is not to be due soon.
+	if _, err := r.SQL(ctx, was.primary, "checkpoint"); err != nil {
+		return err
+	}
 	const data = volume(node.DataVolume)
-	for _, n := range []string{was.standby, was.primary} {
+	// The primary first: a page that it still gets, the standby must have too.
+	for _, n := range []string{was.primary, was.standby} {
 		if err := data.fill(ctx, r, n); err != nil {
 			return err
 		}
 	}
-	if err := r.saysFull(ctx, "blocks", was.primary, was.standby); err != nil {
+	err = r.Wait(ctx, "both nodes to say that they are full, or the standby to have ended for it", 20*time.Second, func(view cluster.View) bool {
+		full := func(n string) bool { return view.Attribute(n, cluster.ResourcePgsql+"-full") == "blocks" }
+		return full(was.primary) && (full(was.standby) || view.Status(was.standby) == "STOP")
+	})
+	if err != nil {
 		return err
 	}
 	// Longer than a primary without room stays if a standby has some.
@@ -278,7 +288,7 @@ func dataFullBoth(ctx context.Context, r *Run) error {
 	err = r.Stays(ctx, was.primary+" is the primary", 45*time.Second, func(view cluster.View) bool {
 		_, failed = r.SQL(ctx, was.primary, "update counter set n = n + 1")
 		updates++
-		return failed == nil && view.Primary() == was.primary
+		return failed == nil && view.Status(was.primary) == "PRI"
 	})
 	if err != nil || failed != nil {
 		return errors.Join(err, failed)
@@ -287,6 +297,9 @@ func dataFullBoth(ctx context.Context, r *Run) error {
 		return errors.Join(fmt.Errorf("%d updates were made, the row says %q", updates, n), err)
 	}
 	r.Log("%d updates without room", updates)
+	if now, err := r.timeline(ctx, was.primary); err != nil || now != was.timeline {
+		return errors.Join(fmt.Errorf("%s writes timeline %s, it wrote %s", was.primary, now, was.timeline), err)
+	}
 	for _, n := range []string{was.primary, was.standby} {
 		if err := data.room(ctx, r, n); err != nil {
 			return err
