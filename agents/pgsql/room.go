@@ -160,6 +160,9 @@ func (a *agent) successor() (to, bar string) {
 		}
 	}
 	switch {
+	case a.conf.mode != modeSync:
+		// The stop of a server without room is a crash, of which the last WAL may be there alone.
+		return "", "without rep_mode=sync the newest commits might be lost by it"
 	case len(a.conf.nodes) < 2:
 		bars = []string{"there is none"}
 	case len(able) > 0 && (len(bars) == 0 || a.memory.newest.Quorum == 0):

@@ -62,6 +62,8 @@ func TestGiveWay(t *testing.T) {
 			before: func(f *fakeCluster) { f.set("n2", "master-pgsql", "-INFINITY", false) }},
 		{name: "it has the score and not the right", record: "epoch=5 primary=n1 entitled=n1", long: 25 * time.Second, last: 3 * time.Second, code: ocf.RunningPromoted,
 			says: "n2 has no right to be promoted"},
+		{name: "commits do not wait", env: map[string]string{"OCF_RESKEY_rep_mode": "async"}, long: 25 * time.Second, last: 3 * time.Second, code: ocf.RunningPromoted,
+			says: "without rep_mode=sync"},
 		{name: "there is no standby", long: 25 * time.Second, last: 3 * time.Second, code: ocf.RunningPromoted, says: "n2 is not there",
 			before: func(f *fakeCluster) { f.fence("n2") }},
 		{name: "another one is the primary by now", record: "epoch=5 primary=n2 entitled=n1,n2", long: 25 * time.Second, last: 3 * time.Second, code: ocf.RunningPromoted},
