@@ -64,9 +64,11 @@ func (r *Run) forgets(ctx context.Context, daemon string) error {
 	// answer for as long as a notification may take, 60 s, before it looks again.
 	probed, cancel := context.WithTimeout(ctx, 100*time.Second)
 	defer cancel()
+	fenced := false
 	err = host.Poll(probed, "a probe of the primary", 100*time.Millisecond, func() (bool, error) {
 		// A controller that is away for long has its node fenced: that is proof enough.
 		if node, err := r.Node(ctx, was.primary); err == nil && node.Boots > was.boots[was.primary] {
+			fenced = true
 			return true, nil
 		}
 		n, err := r.countLog(was.primary, "Result of probe operation for pgsql on "+was.primary+": promoted", since)
@@ -75,7 +77,11 @@ func (r *Run) forgets(ctx context.Context, daemon string) error {
 	if err != nil {
 		return err
 	}
-	err = r.Wait(ctx, "a primary and a synchronous standby", time.Minute, func(v cluster.View) bool { return v.Healthy(r.NodeNames()) })
+	if fenced {
+		err = r.failover(ctx, was.standby, was.timeline, time.Minute)
+	} else {
+		err = r.Wait(ctx, "a primary and a synchronous standby", time.Minute, func(v cluster.View) bool { return v.Healthy(r.NodeNames()) })
+	}
 	if err != nil {
 		return err
 	}
