@@ -236,8 +236,10 @@ func (a *agent) writeOwed(ctx context.Context, more ...crm.Write) {
 	defer cancel()
 	forgotten := false
 	if snap, err := a.copyAtBegin(ctx); err == nil {
-		writes = slices.DeleteFunc(writes, snap.Has)
-		forgotten = a.lived && a.forgotten(snap)
+		if forgotten = a.lived && a.forgotten(snap); !forgotten {
+			// What is not there to be deleted would come back with the rest.
+			writes = slices.DeleteFunc(writes, snap.Has)
+		}
 	}
 	if err := a.cluster.Apply(ctx, writes); err != nil {
 		a.log.Warn("node attributes not written", "error", err)

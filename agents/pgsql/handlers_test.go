@@ -216,6 +216,7 @@ func TestStopRecallsAttributes(t *testing.T) {
 	}{{"", false, true}, {"100", false, false}, {"100", true, true}, {"-INFINITY", true, true}} {
 		f := newFakeCluster("n1", "n1", "n2")
 		f.attrd["n1"]["ping-status"] = "1"
+		f.attrd["n1"]["pgsql-voter"] = "5" // as lost as the rest, and of a server that ends
 		if tt.score != "" {
 			f.set("n1", "master-pgsql", tt.score, false)
 		}
@@ -227,8 +228,8 @@ func TestStopRecallsAttributes(t *testing.T) {
 		if got := f.attribute("n1", "n1", "ping-status", false) == "1"; got != tt.want || strings.Contains(log.String(), "written again") != tt.want {
 			t.Errorf("%+v: written again: %v, said %q", tt, got, log.String())
 		}
-		if f.score("n1") != "-INFINITY" {
-			t.Errorf("%+v: the score became %q", tt, f.score("n1"))
+		if f.score("n1") != "-INFINITY" || f.attribute("n1", "n1", "pgsql-voter", false) != "" {
+			t.Errorf("%+v: the score became %q, its vote %q", tt, f.score("n1"), f.attribute("n1", "n1", "pgsql-voter", false))
 		}
 	}
 }

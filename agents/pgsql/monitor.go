@@ -218,7 +218,7 @@ func (a *agent) monitorPrimary(ctx context.Context, conn *pg.Conn, st pg.Status)
 			return err
 		}
 	}
-	return a.giveWay(ctx, full)
+	return a.giveWay(ctx, st, full)
 }
 
 // leadInTurn is lead for those who may meet another action or a round of the

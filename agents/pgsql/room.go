@@ -52,9 +52,10 @@ type spell struct {
 	Since, Last time.Duration
 	// Said is the last warning about it; each is given once.
 	Said string
-	// Yielded: the role was given up for it. That is done once for each time that this
-	// node becomes the primary after another: where the cluster does not let the
-	// standby take over, it would be taken from here and given back again and again.
+	// Yielded: the role was given up for it. That is done once until this node has
+	// followed another primary, whether there was room meanwhile or not: where the
+	// cluster does not let the standby take over, the role would be taken from here
+	// and given back again and again.
 	Yielded bool
 
 	what string
@@ -66,23 +67,22 @@ func (s spell) lasts() bool { return s.what != "" && s.Last-s.Since >= fullLimit
 // fullSpell notes what this monitor of a primary sees. Without monitors for a while,
 // such as in maintenance mode, nobody knows what was between, and it begins afresh.
 func (a *agent) fullSpell() (s spell) {
-	what := a.noRoom()
-	switch {
-	case a.call.Interval == 0:
-		return spell{} // who looks by the way decides nothing
-	case what == "":
-		a.forgetSpell()
-		return spell{}
-	}
-	now, err := uptime()
-	if err != nil {
-		return spell{}
+	what, err := a.exhausted(a.conf.data)
+	now, clock := uptime()
+	if a.call.Interval == 0 || err != nil || clock != nil {
+		return spell{} // who looks by the way decides nothing, and nor does who sees nothing
 	}
 	text, err := os.ReadFile(a.runFile(runFull))
 	if err != nil || json.Unmarshal(text, &s) != nil {
-		s = spell{Since: now}
+		s = spell{}
 	}
-	if s.Since > s.Last || s.Last > now || now-s.Last > a.call.Interval+a.call.Timeout {
+	switch {
+	case what == "" && !s.Yielded:
+		a.forgetSpell()
+		return spell{}
+	case what == "":
+		s = spell{Yielded: true}
+	case s.Since == 0, s.Since > s.Last, s.Last > now, now-s.Last > a.call.Interval+fullLimit/2:
 		s.Since = now
 	}
 	s.Last, s.what = now, what
@@ -107,7 +107,7 @@ func (a *agent) forgetSpell() { _ = os.Remove(a.runFile(runFull)) }
 
 // giveWay fails a primary whose volume has been full for long if a standby with room
 // takes over. If none can it stays, one that reads and updates being better than none.
-func (a *agent) giveWay(ctx context.Context, s spell) error {
+func (a *agent) giveWay(ctx context.Context, st pg.Status, s spell) error {
 	stay := ocf.Status(ocf.RunningPromoted)
 	if !s.lasts() {
 		return stay
@@ -119,9 +119,13 @@ func (a *agent) giveWay(ctx context.Context, s spell) error {
 	if a.memory.newest.Primary != a.conf.self {
 		return stay // the next round says what that means
 	}
-	to, bar := a.successor()
+	to, bar := a.successor(st)
 	if s.Yielded && bar == "" {
 		bar = "no other node became the primary when this one gave the role up"
+	}
+	if bar == "" {
+		// Nobody would act on it, or not on the standby; that the cluster bans one it does not say.
+		_, bar = a.notOurs(ctx)
 	}
 	switch {
 	case bar == s.Said && bar != "":
@@ -142,15 +146,21 @@ func (a *agent) giveWay(ctx context.Context, s spell) error {
 // successor is who may take over and has room for it, or why nobody does. The
 // cluster's memory must have been read. Of voters all must have room: which of them
 // is promoted shows only when they have voted.
-func (a *agent) successor() (to, bar string) {
+func (a *agent) successor(st pg.Status) (to, bar string) {
 	var able, bars []string
 	for _, n := range a.conf.nodes {
 		if n == a.conf.self {
 			continue
 		}
+		row, _ := st.Sender(n)
 		switch quorum := a.memory.newest.Quorum > 0; {
 		case a.presence(n) != replication.Online:
 			bars = append(bars, n+" is not there")
+		case a.node(n).Maintenance, a.node(n).Standby:
+			bars = append(bars, n+" is in maintenance mode or standby mode")
+		case row.State != "streaming":
+			// What the cluster knows of it may be older than that.
+			bars = append(bars, n+" does not stream")
 		case !a.memory.newest.Entitles(n), quorum && a.voter(n) != a.memory.newest.Epoch, !quorum && a.score(n) != replication.Standby:
 			bars = append(bars, n+" has no right to be promoted")
 		case a.node(n).Transient[a.conf.attr(attrFull)] != "":

@@ -15,7 +15,7 @@ import (
 
 // monitored is how Pacemaker calls a recurring monitor.
 func monitored(more map[string]string) map[string]string {
-	env := map[string]string{interval: "3000"}
+	env := map[string]string{interval: "3000", "OCF_RESOURCE_PROVIDER": "pgrex", "OCF_RESOURCE_TYPE": "pgsql"}
 	maps.Copy(env, more)
 	return env
 }
@@ -36,6 +36,15 @@ func fullSince(t *testing.T, a *agent, long, last time.Duration) {
 	a.keepSpell(spell{Since: now - long, Last: now - last})
 }
 
+// spellOf is the spell in the agent's file.
+func spellOf(t *testing.T, a *agent) (s spell) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(get(t, a.runFile(runFull))), &s); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
 // A primary whose volume has been full for long gives way to a standby that may take over and
 // has room, and to nobody else.
 func TestGiveWay(t *testing.T) {
@@ -49,6 +58,8 @@ func TestGiveWay(t *testing.T) {
 		long, last time.Duration
 		before     func(*fakeCluster)
 		probe      bool
+		instance   string      // what the scheduler says of our server, if it is not all well
+		rows       []pg.Sender // nil for streaming ones of all other nodes
 		code       ocf.Code
 		says       string // of the reason, or the log
 	}{
@@ -64,6 +75,11 @@ func TestGiveWay(t *testing.T) {
 			says: "n2 has no right to be promoted"},
 		{name: "commits do not wait", env: map[string]string{"OCF_RESKEY_rep_mode": "async"}, long: 25 * time.Second, last: 3 * time.Second, code: ocf.RunningPromoted,
 			says: "without rep_mode=sync"},
+		{name: "the standby's node is in maintenance mode", long: 25 * time.Second, last: 3 * time.Second, code: ocf.RunningPromoted, says: "n2 is in maintenance mode",
+			before: func(f *fakeCluster) { f.set("n2", "maintenance", "on", true) }},
+		{name: "nobody would act on it", long: 25 * time.Second, last: 3 * time.Second, code: ocf.RunningPromoted, says: "does not manage it",
+			instance: strings.Replace(healthyInstance, `managed="true"`, `managed="false"`, 1)},
+		{name: "the standby has just died", rows: []pg.Sender{}, long: 25 * time.Second, last: 3 * time.Second, code: ocf.RunningPromoted, says: "n2 does not stream"},
 		{name: "there is no standby", long: 25 * time.Second, last: 3 * time.Second, code: ocf.RunningPromoted, says: "n2 is not there",
 			before: func(f *fakeCluster) { f.fence("n2") }},
 		{name: "another one is the primary by now", record: "epoch=5 primary=n2 entitled=n1,n2", long: 25 * time.Second, last: 3 * time.Second, code: ocf.RunningPromoted},
@@ -101,13 +117,20 @@ func TestGiveWay(t *testing.T) {
 			if tt.probe {
 				c, log = newCall(t, "monitor", tt.env)
 			}
-			a := agentOf(t, c, f)
+			sched := newScheduler(f)
+			if tt.instance != "" {
+				sched.instance = tt.instance
+			}
+			a := agentOf(t, c, sched)
+			if tt.rows == nil {
+				tt.rows = []pg.Sender{sender("n2", "streaming", "sync"), sender("n3", "streaming", "potential")}
+			}
 			if tt.before != nil {
 				tt.before(f)
 			}
 			without(a, "blocks")
 			fullSince(t, a, tt.long, tt.last)
-			monitor := func() error { return a.giveWay(t.Context(), a.fullSpell()) }
+			monitor := func() error { return a.giveWay(t.Context(), primaryStatus(tt.rows...), a.fullSpell()) }
 			err := monitor()
 			if ocf.CodeOf(err) != tt.code {
 				t.Fatalf("%v, want %d\n%s", err, tt.code, log)
@@ -129,8 +152,19 @@ func TestGiveWay(t *testing.T) {
 				t.Errorf("warned again:\n%s", log)
 			}
 			without(a, "")
-			if err = monitor(); ocf.CodeOf(err) != ocf.RunningPromoted || !tt.probe && exists(a.runFile(runFull)) {
+			// That there was room for a moment does not make it give its role up again.
+			yielded := tt.code == ocf.FailedPromoted
+			if err = monitor(); ocf.CodeOf(err) != ocf.RunningPromoted || !tt.probe && exists(a.runFile(runFull)) != yielded {
 				t.Errorf("with room: %v, what was remembered is there: %v", err, exists(a.runFile(runFull)))
+			}
+			if yielded {
+				without(a, "blocks")
+				s := spellOf(t, a)
+				s.Since, s.Last = s.Last-tt.long, s.Last-tt.last
+				a.keepSpell(s)
+				if err = monitor(); ocf.CodeOf(err) != ocf.RunningPromoted {
+					t.Errorf("given up for another spell: %v", err)
+				}
 			}
 		})
 	}
@@ -144,7 +178,8 @@ func TestMonitorOfAFullPrimary(t *testing.T) {
 	f.set("n1", "pgsql-record", "epoch=5 primary=n1 entitled=n1,n2", true)
 	f.set("n1", "master-pgsql", "1000", false)
 	f.set("n2", "master-pgsql", "100", false)
-	a, _ := newTestAgent(t, f, "monitor", monitored(nil))
+	c, _ := newCall(t, "monitor", monitored(nil))
+	a := agentOf(t, c, newScheduler(f))
 	st := primaryStatus(sender("n2", "streaming", "sync"))
 	a.storeSteady(st)
 	if !a.steady(st) {
@@ -159,9 +194,8 @@ func TestMonitorOfAFullPrimary(t *testing.T) {
 	if err := a.monitorPrimary(t.Context(), nil, st); ocf.CodeOf(err) != ocf.RunningPromoted {
 		t.Fatalf("at once: %v", err)
 	}
-	var s spell
-	if err := json.Unmarshal([]byte(get(t, a.runFile(runFull))), &s); err != nil || s.Since == 0 || s.Since != s.Last {
-		t.Errorf("%+v, %v", s, err)
+	if s := spellOf(t, a); s.Since == 0 || s.Since != s.Last {
+		t.Errorf("%+v", s)
 	}
 	fullSince(t, a, time.Minute, time.Second)
 	err := a.monitorPrimary(t.Context(), nil, st)
