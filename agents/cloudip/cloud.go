@@ -96,14 +96,12 @@ func (a *agent) askCloud(ctx context.Context) (cloud.Holding, error) {
 	if a.call.Probe {
 		patience = probePatience
 	}
+	if end, ok := ctx.Deadline(); ok {
+		// Half of the action's time is left for what the answer leads to.
+		patience = min(patience, time.Until(end)/2)
+	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	if end, ok := ctx.Deadline(); ok {
-		// Half of the time is left for what the answer leads to.
-		var stop context.CancelFunc
-		ctx, stop = context.WithTimeout(ctx, time.Until(end)/2)
-		defer stop()
-	}
 	provider, err := a.cloud(ctx)
 	if err != nil {
 		return cloud.Holding{}, err

@@ -314,13 +314,19 @@ func TestCloudCheckInterval(t *testing.T) {
 
 // A probe holds up the start of the address on all nodes, so a cloud that is silent is soon given up.
 func TestCloudProbeIsShort(t *testing.T) {
-	b := inCloud(t)
+	b := inCloud(t).with("cloud_check_interval=60")
 	b.put(2, "192.0.2.10/24")
 	b.cloud.silent = true
 	b.want("probe", ocf.NotRunning)
 	b.wantHas("")
 	if b.cloud.patience <= 0 || b.cloud.patience > probePatience {
 		t.Errorf("asked for %v", b.cloud.patience)
+	}
+	b.put(2, "192.0.2.10/24")
+	b.clock += 61 * time.Second
+	b.want("monitor", ocf.OK)
+	if b.cloud.patience <= probePatience {
+		t.Errorf("a monitor, which holds up nobody, asked for %v", b.cloud.patience)
 	}
 }
 
