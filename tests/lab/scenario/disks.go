@@ -214,11 +214,19 @@ func dataFullPrimary(ctx context.Context, r *Run) error {
 		return err
 	}
 	const data = volume(node.DataVolume)
+	// One that falls due without room ends the server, and would do the agent's work.
+	if _, err := r.SQL(ctx, was.primary, "checkpoint"); err != nil {
+		return err
+	}
+	since := time.Now()
 	if err := data.fill(ctx, r, was.primary); err != nil {
 		return err
 	}
 	if err := r.failover(ctx, was.standby, was.timeline, time.Minute); err != nil {
 		return err
+	}
+	if n, err := r.countLog(was.primary, "make room on it; "+was.standby+" takes over", since); err != nil || n == 0 {
+		return errors.Join(err, errors.New("the primary did not give way, its server ended"))
 	}
 	if err := r.notFenced(ctx, was, was.primary); err != nil {
 		return err
