@@ -84,7 +84,7 @@ func shape(t *testing.T, body map[string]any) string {
 func TestNetworkFencing(t *testing.T) {
 	t.Parallel()
 	cfg, ids := cutNetwork(t)
-	cfg.Latency.PowerOff = ms(800)
+	cfg.Latency.PowerOff = ms(3000)
 	s := begin(t, cfg)
 	nics := []string{ids.NetworkID(group, "networkInterfaces", "n2-a"), ids.NetworkID(group, "networkInterfaces", "n2-b")}
 	before := map[string]string{}
