@@ -254,10 +254,15 @@ func (a *agent) writeOwed(ctx context.Context, more ...crm.Write) {
 // attribute the documented configuration keeps the server away from the node, until
 // the gateway comes or goes.
 func (a *agent) recall(ctx context.Context) {
-	a.log.Warn("this node's attributes are gone from the cluster's configuration: asking for them to be written again")
-	if err := a.cluster.Refresh(ctx); err != nil {
+	if err := a.refresh(ctx); err != nil {
 		a.log.Warn("node attributes not written again; 'attrd_updater --refresh' on this node does it", "error", err)
 	}
+}
+
+// refresh has this node's attribute daemon write all that it has, and says why.
+func (a *agent) refresh(ctx context.Context) error {
+	a.log.Warn("this node's attributes are gone from the cluster's configuration: asking for them to be written again")
+	return a.cluster.Refresh(ctx)
 }
 
 // readAhead begins to read this node's copy of the cluster's memory for writeOwed

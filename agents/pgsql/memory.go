@@ -52,8 +52,7 @@ func (a *agent) takeOver(ctx context.Context, snap crm.Snapshot) error {
 		// Whoever is monitored has a score. After the controller alone was killed
 		// the attribute daemon has it still and the configuration does not, and
 		// writing the same value again changes nothing.
-		a.log.Warn("this node's attributes are gone from the cluster's configuration: asking for them to be written again")
-		if err := a.cluster.Refresh(ctx); err != nil {
+		if err := a.refresh(ctx); err != nil {
 			return err
 		}
 		if snap, err = a.cluster.Local(ctx); err != nil {
