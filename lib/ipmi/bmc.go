@@ -17,8 +17,20 @@ type BMC struct {
 	session *session
 	// turn is the number of addresses that the network has refused.
 	turn int
-	// heard is when the BMC last sent something that could be believed.
+	// heard is when the BMC last sent something that could be believed, took how long after the
+	// question that was.
 	heard atomic.Pointer[time.Time]
+	took  atomic.Int64
+}
+
+// try is how long the next answer may take before its question is sent again.
+func (b *BMC) try() time.Duration { return min(b.patience(b.cfg.Try), Tries*b.cfg.Try) }
+
+// patience is how long an answer may take: a least time, and more from a BMC that was slow just
+// now. A question that is sent again while the answer is on its way gives such a BMC still more
+// to do, and in a login it brings another answer that fits no more.
+func (b *BMC) patience(least time.Duration) time.Duration {
+	return max(least, time.Duration(b.took.Load())*5/2) // an answer, and one that stands in line before it
 }
 
 // Open opens a session with administrator rights or what Config.Privilege says. It takes no longer
@@ -111,6 +123,7 @@ func (b *BMC) ask(ctx context.Context, what string, times int, question func(con
 		}
 		var err error
 		for range times {
+			b.session.client.WithTimeout(b.try())
 			if err = question(ctx, b.session.client); err == nil {
 				return nil
 			}

@@ -66,6 +66,43 @@ func TestLoss(t *testing.T) {
 	}
 }
 
+// A BMC that thinks long about each answer is waited for, also while the way to speak to it is
+// searched: longer than the next question would need to be sent, if it knows one suite only.
+func TestSlow(t *testing.T) {
+	for name, c := range map[string]struct {
+		each    time.Duration
+		options ipmitest.Options
+		dialect Dialect
+	}{
+		"RMCP+":                     {150 * time.Millisecond, ipmitest.Options{}, RMCPPlus},
+		"IPMI 1.5":                  {150 * time.Millisecond, ipmitest.Options{}, IPMI15},
+		"suite 17 alone":            {suitePatience + 100*time.Millisecond, ipmitest.Options{Suites: []int{17}, No15: true}, Any},
+		"suite 3 alone":             {suitePatience + 100*time.Millisecond, ipmitest.Options{Suites: []int{3}, No15: true}, Any},
+		"more than a try, searched": {1300 * time.Millisecond, ipmitest.Options{}, Any},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			fake := ipmitest.Start(t, c.options)
+			fake.Script(ipmitest.Script{Out: func([]byte) bool {
+				time.Sleep(c.each)
+				return true
+			}})
+			cfg := config(fake)
+			cfg.Dialect = c.dialect
+			if c.each > 2*shortTry {
+				cfg.Try = 0 // as on a node
+			}
+			b := open(t, cfg)
+			if err := b.PowerOff(t.Context()); err != nil || fake.On() {
+				t.Errorf("on %v, %v", fake.On(), err)
+			}
+			if on, err := b.On(t.Context()); err != nil || on {
+				t.Errorf("on %v, %v", on, err)
+			}
+		})
+	}
+}
+
 // A BMC that has forgotten our session, as after a restart of its own, gets a new one.
 func TestRestart(t *testing.T) {
 	inBothDialects(t, shortTry, func(t *testing.T, fake *ipmitest.BMC, b *BMC) {

@@ -33,7 +33,8 @@ type session struct {
 
 const (
 	// suitePatience is how long a BMC that is known to be awake may take to say no to a cipher suite
-	// before the next is tried. Together with the probe it keeps the search below two seconds.
+	// before the next is tried, if it has answered the probe at once; one that was slow there may
+	// be so again. Together with the probe it keeps the search below two seconds.
 	suitePatience = 700 * time.Millisecond
 	// pause lies between two tries to reach a BMC whose network refuses.
 	pause = 100 * time.Millisecond
@@ -127,7 +128,7 @@ func (b *BMC) ways(ctx context.Context) ([]way, error) {
 	var ways []way
 	if b.cfg.Dialect == RMCPPlus || caps.SupportIPMIv20 {
 		for _, s := range wanted {
-			ways = append(ways, way{RMCPPlus, s, suitePatience})
+			ways = append(ways, way{RMCPPlus, s, b.patience(suitePatience)})
 		}
 	}
 	// A configured suite, a Kg key or a long password asks for RMCP+ without saying so.
@@ -216,7 +217,7 @@ func (b *BMC) dial(ctx context.Context) (*wire, error) {
 	if err != nil {
 		return nil, b.classify("open a socket", 0, err)
 	}
-	return &wire{Conn: conn, user: b.cfg.User, password: b.cfg.Password, kg: b.cfg.Kg, only: authBits[b.cfg.Auth], heard: &b.heard}, nil
+	return &wire{Conn: conn, user: b.cfg.User, password: b.cfg.Password, kg: b.cfg.Kg, only: authBits[b.cfg.Auth], heard: &b.heard, took: &b.took}, nil
 }
 
 // open opens a session in one way. What it leaves after a failure is nothing.
@@ -230,14 +231,14 @@ func (b *BMC) open(ctx context.Context, w way) (*session, error) {
 		_ = conn.Close()
 		return nil, &Error{BadConfig, err.Error(), err}
 	}
-	c.WithUDPProxy(dialer{conn}).WithTimeout(b.cfg.Try).WithRetry(Tries - 1).WithMaxPrivilegeLevel(privileges[b.cfg.Privilege])
+	c.WithUDPProxy(dialer{conn}).WithTimeout(b.try()).WithRetry(Tries - 1).WithMaxPrivilegeLevel(privileges[b.cfg.Privilege])
 	s := &session{client: c, wire: conn}
 	if w.dialect == IPMI15 {
 		// A BMC does not answer a repeated step of this login: it is begun anew instead (connect).
 		c.WithRetry(1)
 		err = s.open15(ctx)
 	} else {
-		err = s.open20(ctx, w)
+		err = s.open20(ctx, w, b.try)
 	}
 	if err == nil {
 		// A repeated datagram is not answered again by a BMC that counts them, so inside the
@@ -255,8 +256,8 @@ func (b *BMC) open(ctx context.Context, w way) (*session, error) {
 
 // open20 takes the steps of RMCP+ one by one: go-ipmi's own Connect asks an old BMC questions that
 // it leaves unanswered for seconds, tries a wrong password once with every suite, and drops the
-// reason of a failure.
-func (s *session) open20(ctx context.Context, w way) error {
+// reason of a failure. try says before each step how long its answer may take.
+func (s *session) open20(ctx context.Context, w way, try func() time.Duration) error {
 	s.client.WithCipherSuiteID(types.CipherSuiteID(w.suite))
 	first := ctx
 	if w.patience > 0 {
@@ -267,9 +268,11 @@ func (s *session) open20(ctx context.Context, w way) error {
 	if _, err := s.client.OpenSession(first); err != nil {
 		return err
 	}
+	s.client.WithTimeout(try())
 	if _, err := s.client.RAKPMessage1(ctx); err != nil {
 		return err
 	}
+	s.client.WithTimeout(try())
 	if _, err := s.client.RAKPMessage3(ctx); err != nil {
 		return fmt.Errorf("%w: %w", errLastStep, err)
 	}

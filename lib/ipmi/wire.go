@@ -30,10 +30,14 @@ type wire struct {
 	only byte
 	// missing says that the BMC did not offer it.
 	missing bool
-	// heard is set to the time of each datagram that is let through, if not nil.
+	// heard is set to the time of each datagram that is let through, if not nil; took to how long
+	// it had been waited for.
 	heard *atomic.Pointer[time.Time]
+	took  *atomic.Int64
 
 	mu sync.Mutex
+	// asked is when the first datagram left that no answer has come to.
+	asked time.Time
 	// refusal is the status by which the BMC has refused a step of the session set-up.
 	refusal types.RmcpStatusCode
 	// want is the payload type of the answer to the session set-up message sent last.
@@ -76,10 +80,13 @@ func (w *wire) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// observe reads our own session set-up messages; their layout is fixed (IPMI 2.0, 13.17 to 13.22).
+// observe notes when a question is asked, and reads our own session set-up messages; their layout is fixed (IPMI 2.0, 13.17 to 13.22).
 func (w *wire) observe(b []byte) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.asked.IsZero() {
+		w.asked = time.Now()
+	}
 	if len(b) < rmcpHeader+sessionHeader || types.AuthType(b[rmcpHeader]) != types.AuthTypeRMCPPlus {
 		return
 	}
@@ -113,12 +120,23 @@ func (w *wire) Read(b []byte) (int, error) {
 		}
 		if w.accept(b[:n]) && w.incoming(b[:n]) {
 			w.restrict(b[:n])
-			if w.heard != nil {
-				now := time.Now()
-				w.heard.Store(&now)
-			}
+			w.answered(time.Now())
 			return n, nil
 		}
+	}
+}
+
+// answered notes that a datagram was let through.
+func (w *wire) answered(now time.Time) {
+	if w.heard == nil {
+		return
+	}
+	w.heard.Store(&now)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.asked.IsZero() {
+		w.took.Store(int64(now.Sub(w.asked)))
+		w.asked = time.Time{}
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"pgrex/tests/lab/cluster"
 	"pgrex/tests/lab/fault"
 	"pgrex/tests/lab/network"
+	"pgrex/tests/lab/node"
 	"pgrex/tests/lab/scenario"
 )
 
@@ -55,7 +56,8 @@ func (r *Run) repair(ctx context.Context) error {
 			errs = append(errs, r.C.Release(ctx, n.Name))
 		}
 		if !r.C.Azure {
-			errs = append(errs, r.C.BMC(ctx, n.Name, true), r.C.Site.Heal(ctx, bmc.MachineOf(n.Name), network.Management))
+			errs = append(errs, r.C.BMC(ctx, n.Name, true), r.C.Site.Heal(ctx, bmc.MachineOf(n.Name), network.Management),
+				fault.BMCSwift(ctx, r.C.Site, n.Name))
 		}
 		if !n.On() {
 			errs = append(errs, r.C.Power(ctx, n.Name, true))
@@ -69,11 +71,11 @@ func (r *Run) repair(ctx context.Context) error {
 
 // makeRoom takes away what fills the volumes of a node: it was without power, perhaps,
 // when that was over.
-func (r *Run) makeRoom(ctx context.Context, node string) {
+func (r *Run) makeRoom(ctx context.Context, name string) {
 	short, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	if _, err := r.C.Must(short, node, "sh", "-c", roomMade); err != nil {
-		r.Log("no room made on %s: %v", node, err)
+	if _, err := r.C.Must(short, name, "sh", "-c", fault.Emptying(node.DataVolume, node.WALVolume)); err != nil {
+		r.Log("no room made on %s: %v", name, err)
 	}
 }
 

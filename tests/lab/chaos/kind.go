@@ -66,7 +66,7 @@ func onStandby() []Role { return []Role{Standby, Standby, Other} }
 
 // Kinds lists all kinds, in an order that does not change.
 func Kinds() []Kind {
-	return slices.Concat(processKinds(), networkKinds(), machineKinds(), cloudKinds(), diskKinds(), insideKinds(), operatorKinds(), directedKinds())
+	return slices.Concat(processKinds(), agentKinds(), networkKinds(), machineKinds(), cloudKinds(), diskKinds(), insideKinds(), operatorKinds(), directedKinds())
 }
 
 // Choose gives the kinds that fit a cluster and a choice of names and groups

@@ -11,12 +11,6 @@ import (
 	"pgrex/tests/lab/node"
 )
 
-// filler takes the room of a volume; roomMade takes it from all.
-const (
-	filler   = "chaos-full"
-	roomMade = "rm -f " + node.DataVolume + "/" + filler + " " + node.WALVolume + "/" + filler
-)
-
 // hangSeen is how long a volume may hang until somebody is seen to wait for it.
 const hangSeen = 15 * time.Second
 
@@ -34,7 +28,9 @@ func diskKinds() []Kind {
 	} {
 		all = append(all,
 			Kind{Name: v.name + "-full", Group: "disk", Roles: everybody(), Longest: 15 * time.Second, Needs: v.needs,
-				Inject: diskFull(v.path), Heal: inNode(roomMade)},
+				Inject: func(ctx context.Context, t Target) (fault.Evidence, error) {
+					return fault.Fill(ctx, t.Site, t.Node, v.path)
+				}, Heal: inNode(fault.Emptying(v.path))},
 			Kind{Name: v.name + "-dead", Group: "disk", Roles: everybody(), Longest: 15 * time.Second, Needs: v.needs,
 				Inject: diskDead(v.dies), Heal: diskReplaced(v.path)},
 			// Shorter than what the agents wait for: the other side of that is a scenario's.
@@ -42,15 +38,6 @@ func diskKinds() []Kind {
 				Inject: diskHangs(v.path), Heal: func(ctx context.Context, t Target) error { return t.Release(ctx, t.Node) }})
 	}
 	return all
-}
-
-// diskFull takes all room that a user has on a volume.
-func diskFull(volume string) func(context.Context, Target) (fault.Evidence, error) {
-	return func(ctx context.Context, t Target) (fault.Evidence, error) {
-		out, err := t.sh(ctx, fmt.Sprintf(`fallocate -l $(df --output=avail -B1 %[1]s | tail -1) %[1]s/%[2]s; df --output=avail -B1 %[1]s | tail -1`,
-			volume, filler))
-		return t.evidence("bytes left: " + strings.TrimSpace(out)), err
-	}
 }
 
 // diskDead shuts file systems down, as a device does that is gone: reads of what is

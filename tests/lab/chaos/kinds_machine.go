@@ -49,6 +49,12 @@ func machineKinds() []Kind {
 				_, err := bmcSignal(unix.SIGCONT)(ctx, t)
 				return err
 			}},
+		{Name: "bmc-slow", Group: "bmc", Roles: everybody(), Longest: 20 * time.Second, Needs: hasBMC,
+			Args: oneOf("3200bit", "1600bit", "800bit"),
+			Inject: func(ctx context.Context, t Target) (fault.Evidence, error) {
+				return fault.BMCSlow(ctx, t.Site, t.Node, t.Args)
+			},
+			Heal: func(ctx context.Context, t Target) error { return ignoreGone(fault.BMCSwift(ctx, t.Site, t.Node)) }},
 		{Name: "bmc-and-power", Group: "bmc", Roles: everybody(), Longest: 20 * time.Second, Needs: hasBMC,
 			Inject: func(ctx context.Context, t Target) (fault.Evidence, error) {
 				if e, err := fault.BMCGone(ctx, t.Site, t.Node); err != nil {

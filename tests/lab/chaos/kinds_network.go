@@ -36,7 +36,7 @@ func networkKinds() []Kind {
 // someLANs chooses LANs, as "interconnect,replication".
 func someLANs(rng *rand.Rand) string {
 	choices := []string{
-		"interconnect", "replication", "service", "interconnect,replication", "interconnect,service",
+		"interconnect", "replication", "service", "management", "interconnect,replication", "interconnect,service",
 		"service,replication", "service,replication,interconnect", "interconnect,replication,management",
 		"service,replication,interconnect,management",
 	}

@@ -8,7 +8,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"pgrex/tests/lab/cluster"
 	"pgrex/tests/lab/fault"
 )
 
@@ -42,7 +41,7 @@ func victims() []struct {
 	}
 }
 
-// processKinds kill and stop processes, and the agent in the middle of an action.
+// processKinds kill and stop processes that are always there.
 func processKinds() []Kind {
 	var all []Kind
 	for _, v := range victims() {
@@ -67,12 +66,7 @@ func processKinds() []Kind {
 			},
 		})
 	}
-	return append(all, Kind{
-		Name: "kill-agent", Group: "agent", Roles: onPrimary(),
-		Args:   oneOf("promote", "demote", "stop", "start", "notify", "monitor"),
-		Inject: killAgent,
-		Heal:   unstandby,
-	})
+	return all
 }
 
 // ignoreGone passes over processes and nodes that are not there any more: what
@@ -104,69 +98,6 @@ func restarted(name string) func(context.Context, Target) error {
 		_, err = t.sh(ctx, "sed 's/^corosync .*//' /etc/lab/start >/run/restart && sh /run/restart")
 		return err
 	}
-}
-
-// agentPatience is how long an action is waited for that is to be broken.
-const agentPatience = 20 * time.Second
-
-// killAgent begins what makes the agent work on an action and kills it there.
-func killAgent(ctx context.Context, t Target) (fault.Evidence, error) {
-	ctx, cancel := context.WithTimeout(ctx, agentPatience)
-	defer cancel()
-	node := t.Node
-	if t.Args == "promote" || t.Args == "notify" {
-		node = t.peer()
-	}
-	type answer struct {
-		e   fault.Evidence
-		err error
-	}
-	c := make(chan answer, 1)
-	go func() {
-		e, err := fault.KillInAction(ctx, t.Site, node, t.Args, 3*time.Millisecond)
-		c <- answer{e, err}
-	}()
-	var err error
-	switch t.Args {
-	case "monitor":
-	case "promote", "notify":
-		_, err = fault.Signal(ctx, t.Site, t.Node, "postmaster", fault.Postmaster, unix.SIGKILL)
-	default:
-		_, err = t.Must(ctx, t.peer(), "crm_attribute", "--node", t.Node, "--name", "standby", "--update", "on")
-		if err == nil && t.Args == "start" {
-			err = t.comesAndGoes(ctx)
-		}
-	}
-	if err != nil {
-		return fault.Evidence{}, err
-	}
-	a := <-c
-	return a.e, a.err
-}
-
-// comesAndGoes waits until a node on standby has no server, and takes it back.
-func (t Target) comesAndGoes(ctx context.Context) error {
-	err := t.Wait(ctx, "no server on "+t.Node, agentPatience, func(v cluster.View) bool {
-		return len(v.On(cluster.ResourcePgsql, "Promoted")) == 1 && v.Primary() != t.Node && !running(v, t.Node)
-	})
-	if err != nil {
-		return err
-	}
-	return unstandby(ctx, t)
-}
-
-func running(v cluster.View, node string) bool {
-	for _, n := range v.On(cluster.ResourcePgsql, "") {
-		if n == node {
-			return true
-		}
-	}
-	return false
-}
-
-// unstandby takes a node back, from any node that answers.
-func unstandby(ctx context.Context, t Target) error {
-	return t.anywhere(ctx, "crm_attribute", "--node", t.Node, "--name", "standby", "--delete")
 }
 
 // anywhere gives an order on the first node that takes it.

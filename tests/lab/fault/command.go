@@ -62,6 +62,9 @@ func commands() map[string]command {
 		"bmc-off": {"NODE", "its BMC answers nobody", func(ctx context.Context, s *site.Site, a []string) (Evidence, error) {
 			return BMCGone(ctx, s, a[0])
 		}},
+		"bmc-slow": {"NODE RATE", "its BMC's answers come late: 1600bit is half a second to a whole one each", func(ctx context.Context, s *site.Site, a []string) (Evidence, error) {
+			return BMCSlow(ctx, s, a[0], a[1])
+		}},
 		"cut": {"NODE LAN[,LAN...] [both|in|out]", "drop its packets; LANs: service replication interconnect management", func(ctx context.Context, s *site.Site, a []string) (Evidence, error) {
 			lans, d, err := cutArgs(a)
 			if err != nil {

@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"pgrex/tests/lab/bmc"
 	"pgrex/tests/lab/host"
 	"pgrex/tests/lab/network"
 	"pgrex/tests/lab/site"
@@ -117,16 +116,6 @@ func witness(s *site.Site, node string, l network.LAN) string {
 	return ""
 }
 
-// BMCGone makes the management controller of a node silent, as a dead one.
-func BMCGone(ctx context.Context, s *site.Site, node string) (Evidence, error) {
-	e := Evidence{At: time.Now(), Fault: "BMC of " + node + " unreachable"}
-	if err := s.Cut(ctx, bmc.MachineOf(node), network.Both, network.Management); err != nil {
-		return e, err
-	}
-	e.Detail = "cut from the management LAN"
-	return e, nil
-}
-
 // Freeze stops a node with its links, as a paused virtual machine.
 func Freeze(ctx context.Context, s *site.Site, node string) (Evidence, error) {
 	e := Evidence{At: time.Now(), Fault: "freeze " + node}
@@ -139,32 +128,6 @@ func Freeze(ctx context.Context, s *site.Site, node string) (Evidence, error) {
 	}
 	e.Detail = "control group frozen, links down"
 	return e, err
-}
-
-// Hang makes a volume of a node hang, node.DataVolume or node.WALVolume, and shows that
-// its server has stopped over it: one of its processes waits and nothing wakes it.
-func Hang(volume string) func(context.Context, *site.Site, string) (Evidence, error) {
-	return func(ctx context.Context, s *site.Site, node string) (Evidence, error) {
-		e := Evidence{At: time.Now(), Fault: volume + " of " + node + " hangs"}
-		if err := s.Hang(ctx, node, volume); err != nil {
-			return e, err
-		}
-		e.InForce = time.Now()
-		err := host.Poll(ctx, "a process that waits for the volume", 50*time.Millisecond, func() (bool, error) {
-			ps, err := Find(s, node, Postgres)
-			if err != nil {
-				return false, err
-			}
-			for _, p := range ps {
-				if state(p.Pid) == "D" && time.Since(e.InForce) > time.Second {
-					e.Detail = fmt.Sprintf("the file system takes no writes, process %s waits in the kernel", p)
-					return true, nil
-				}
-			}
-			return false, nil
-		})
-		return e, err
-	}
 }
 
 // WaitGone waits until the BMC has taken a node down: its first process is

@@ -66,11 +66,14 @@ func Daemon(name string) Pattern {
 }
 
 // Action is the pgsql agent at work on an action, ours or the reference's.
-func Action(action string) Pattern {
+func Action(action string) Pattern { return Agent("pgsql", action) }
+
+// Agent is a resource agent of some name at work on an action.
+func Agent(name, action string) Pattern {
 	return func(p Process) bool {
 		// A shell agent has the interpreter first.
 		for i, a := range p.Args {
-			if strings.HasPrefix(a, "/usr/lib/ocf/resource.d/") && filepath.Base(a) == "pgsql" {
+			if strings.HasPrefix(a, "/usr/lib/ocf/resource.d/") && filepath.Base(a) == name {
 				return i+1 < len(p.Args) && p.Args[i+1] == action
 			}
 		}
@@ -197,43 +200,79 @@ func state(pid int) string {
 	return f[0]
 }
 
-// KillInAction waits until the pgsql agent is at work on an action on a node,
-// lets it work for a while, and kills it with everything it runs, as the
-// cluster's executor would when the time is up. It is an error if the agent was
-// done before.
+// KillInAction waits until the pgsql agent is at work on an action on a node, lets
+// it work for a while, and kills it as the cluster's executor would when the time is
+// up. Errors as of SignalAtWork.
 func KillInAction(ctx context.Context, s *site.Site, node, action string, after time.Duration) (Evidence, error) {
-	var agent Process
-	err := host.Poll(ctx, fmt.Sprintf("the agent in %s on %s", action, node), time.Millisecond, func() (bool, error) {
-		ps, err := Find(s, node, Action(action))
-		if err != nil || len(ps) == 0 {
-			return false, err
-		}
-		agent = ps[0]
-		for _, p := range ps { // the eldest: others are its subshells
-			if p.Pid < agent.Pid {
-				agent = p
+	return SignalAtWork(ctx, s, []string{node}, "agent in "+action, Action(action), after, unix.SIGKILL)
+}
+
+// SignalAtWork waits until a program is at work that comes and goes, on the first of
+// some nodes, lets it work for a while, and sends a signal to it and to everything it
+// runs. It is an error if the program was done before.
+func SignalAtWork(ctx context.Context, s *site.Site, nodes []string, what string, match Pattern, after time.Duration, sig unix.Signal) (Evidence, error) {
+	var at Process
+	var node string
+	err := host.Poll(ctx, fmt.Sprintf("the %s on %s", what, strings.Join(nodes, " or ")), time.Millisecond, func() (bool, error) {
+		for _, node = range nodes {
+			ps, err := Find(s, node, match)
+			if err != nil && len(nodes) == 1 {
+				return false, err
 			}
+			if len(ps) == 0 {
+				continue
+			}
+			at = ps[0]
+			for _, p := range ps { // the eldest: others are its subshells
+				if p.Pid < at.Pid {
+					at = p
+				}
+			}
+			return true, nil
 		}
-		return true, nil
+		return false, nil
 	})
 	if err != nil {
 		return Evidence{}, err
 	}
-	if after > 0 {
-		if err := life.Pause(ctx, after); err != nil {
-			return Evidence{}, err
+	if err := life.Pause(ctx, after); err != nil {
+		return Evidence{}, err
+	}
+	e := Evidence{At: time.Now(), Fault: fmt.Sprintf("%s %s on %s", unix.SignalName(sig), what, node)}
+	if gone(state(at.Pid)) {
+		return e, fmt.Errorf("%w: the %s on %s was done within %v", ErrNoProcess, what, node, after)
+	}
+	// The executor and the fencer make a process group of each.
+	if err := unix.Kill(-at.Pid, sig); err != nil {
+		if err := unix.Kill(at.Pid, sig); err != nil {
+			return e, fmt.Errorf("cannot signal %v: %w", at, err)
 		}
 	}
-	e := Evidence{At: time.Now(), Fault: fmt.Sprintf("agent killed in %s on %s", action, node)}
-	if st := state(agent.Pid); st == "" || st == "Z" {
-		return e, fmt.Errorf("%w: the agent on %s was done with %s within %v", ErrNoProcess, node, action, after)
+	e.Detail = at.String()
+	if sig != unix.SIGSTOP {
+		return e, nil
 	}
-	// The executor kills the process group it made.
-	if err := unix.Kill(-agent.Pid, unix.SIGKILL); err != nil {
-		if err := unix.Kill(agent.Pid, unix.SIGKILL); err != nil {
-			return e, fmt.Errorf("cannot kill %v: %w", agent, err)
+	return e, host.Poll(ctx, e.Fault, 2*time.Millisecond, func() (bool, error) {
+		return tookAll(sig, []string{state(at.Pid)})
+	})
+}
+
+// GoOn lets programs go on that SignalAtWork has stopped, with everything they run. Those
+// that have been ended meanwhile are passed over.
+func GoOn(s *site.Site, nodes []string, match Pattern) error {
+	var errs []error
+	for _, node := range nodes {
+		ps, err := Find(s, node, match)
+		errs = append(errs, err)
+		for _, p := range ps {
+			if state(p.Pid) != "T" {
+				continue
+			}
+			// Whoever is in its group was stopped with it.
+			if unix.Kill(-p.Pid, unix.SIGCONT) != nil {
+				_ = unix.Kill(p.Pid, unix.SIGCONT)
+			}
 		}
 	}
-	e.Detail = agent.String()
-	return e, nil
+	return errors.Join(errs...)
 }

@@ -96,3 +96,25 @@ func TestTookAll(t *testing.T) {
 		}
 	}
 }
+
+// An agent is known by its name and action, with an interpreter or without; the same words
+// elsewhere are something else.
+func TestAgent(t *testing.T) {
+	const ours, shell = "/usr/lib/ocf/resource.d/pgrex/", "/usr/lib/ocf/resource.d/heartbeat/"
+	for _, tt := range []struct {
+		args         string
+		name, action string
+		want         bool
+	}{
+		{ours + "cloudip start", "cloudip", "start", true},
+		{ours + "cloudip start", "cloudip", "stop", false},
+		{ours + "cloudip start", "pgsql", "start", false},
+		{"/bin/sh " + shell + "pgsql promote", "pgsql", "promote", true},
+		{"vi " + ours + "cloudip", "cloudip", "", false},
+		{"cloudip start", "cloudip", "start", false},
+	} {
+		if got := Agent(tt.name, tt.action)(Process{Args: strings.Fields(tt.args)}); got != tt.want {
+			t.Errorf("%q is %s in %s: %v", tt.args, tt.name, tt.action, got)
+		}
+	}
+}

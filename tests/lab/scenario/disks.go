@@ -56,16 +56,12 @@ func disks() []Scenario {
 
 // fill takes the room of a volume away.
 func (v volume) fill(ctx context.Context, r *Run, on string) error {
-	const fill = `fallocate -l $(df --output=avail -B1 %[1]s | tail -1) %[1]s/filled && df --output=avail -B1 %[1]s | tail -1`
-	begin := time.Now()
-	out, err := r.Sh(ctx, on, fmt.Sprintf(fill, v))
-	e := fault.Evidence{At: begin, InForce: time.Now(), Fault: fmt.Sprintf("%s of %s full", v, on), Detail: "bytes left: " + strings.TrimSpace(out)}
-	return r.Must(e, err)
+	return r.Must(fault.Fill(ctx, r.Site, on, string(v)))
 }
 
 // room gives it back.
 func (v volume) room(ctx context.Context, r *Run, on string) error {
-	_, err := r.Sh(ctx, on, fmt.Sprintf("rm %s/filled", v))
+	_, err := r.Sh(ctx, on, fault.Emptying(string(v)))
 	return err
 }
 
