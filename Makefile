@@ -27,7 +27,7 @@ BEGAN := $(shell date +%s)
 OTHER := $(shell if grep -q trixie /etc/os-release; then echo bookworm; else echo trixie; fi)
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build agents test test-full test-matrix unit race contract bench bench-fence bench-ip lab chaos chaos-short planted demo lint metadata install packages clean
+.PHONY: help deps build agents test test-full test-matrix unit race contract bench bench-fence bench-ip lab chaos chaos-short fuzz planted demo lint metadata install packages clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -84,6 +84,10 @@ chaos: deps build ## faults chosen by a seed on a real cluster, with checks (roo
 chaos-short: build
 	bin/lab chaos --seed 17 --rounds 3 --duration 10m
 	bin/lab chaos --seed 318 --rounds 5 --duration 10m --nodes=3 --disk=loop
+
+fuzz: ## every parser with input that nobody thought of, one after the other; a minute each, or TIME=10s
+	@grep -rE --include=*_test.go '^func Fuzz' agents fence lib tests | sed -E 's,/[^/]*:func (Fuzz[A-Za-z0-9]*).*, \1,' | sort | while read -r dir name; do \
+		$(TEST) -run '^$$' -fuzz "^$$name\$$" -fuzztime $(or $(TIME),1m) ./$$dir || exit 1; done
 
 planted: deps build ## agents with a bug planted in them must fail the checks of chaos, and pass them without it (root; 12 minutes): BUG=no-fsync
 	bin/lab chaos --name planted --planted $(or $(BUG),all)

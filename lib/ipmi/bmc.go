@@ -17,24 +17,26 @@ type BMC struct {
 	session *session
 	// turn is the number of addresses that the network has refused.
 	turn int
-	// heard is when the BMC last sent something that could be believed, took how long after the
-	// question that was.
+	// heard is when the BMC last sent something that could be believed, took how long that had
+	// been waited for, from the first time that its question was sent.
 	heard atomic.Pointer[time.Time]
 	took  atomic.Int64
 }
 
 // try is how long the next answer may take before its question is sent again.
-func (b *BMC) try() time.Duration { return min(b.patience(b.cfg.Try), Tries*b.cfg.Try) }
+func (b *BMC) try() time.Duration { return b.patience(b.cfg.Try) }
 
 // patience is how long an answer may take: a least time, and more from a BMC that was slow just
 // now. A question that is sent again while the answer is on its way gives such a BMC still more
-// to do, and in a login it brings another answer that fits no more.
+// to do, and in a login it brings another answer that fits no more. A datagram that was lost
+// looks the same, and makes for a longer wait until an answer comes at once.
 func (b *BMC) patience(least time.Duration) time.Duration {
-	return max(least, time.Duration(b.took.Load())*5/2) // an answer, and one that stands in line before it
+	slow := time.Duration(b.took.Load()) * 5 / 2 // an answer, and one that stands in line before it
+	return max(least, min(slow, Tries*b.cfg.Try))
 }
 
-// Open opens a session with administrator rights or what Config.Privilege says. It takes no longer
-// than Tries times Config.Try. Errors are of type *Error.
+// Open opens a session with administrator rights or what Config.Privilege says. With a BMC that says
+// nothing it takes no longer than Tries times Config.Try, with a slow one up to three times that. Errors are of type *Error.
 func Open(ctx context.Context, cfg Config) (*BMC, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err

@@ -41,7 +41,7 @@ const (
 )
 
 // connect opens a session, in whatever way the BMC takes. A BMC from which nothing has been heard for
-// Tries times Config.Try is given up, one that goes on stammering somewhat later. Until then what may
+// Tries times Config.Try is given up, one that goes on stammering, or is slow, after three times that. Until then what may
 // pass is tried again: a BMC that restarts its network refuses for a moment, and datagrams get lost.
 func (b *BMC) connect(ctx context.Context) (*session, error) {
 	silence := Tries * b.cfg.Try
@@ -276,6 +276,7 @@ func (s *session) open20(ctx context.Context, w way, try func() time.Duration) e
 	if _, err := s.client.RAKPMessage3(ctx); err != nil {
 		return fmt.Errorf("%w: %w", errLastStep, err)
 	}
+	s.client.WithTimeout(try())
 	if _, err := s.client.SetSessionPrivilegeLevel(ctx, s.client.SessionPrivilegeLevel()); err != nil {
 		return fmt.Errorf("%s: %w", stepPrivilege, err)
 	}

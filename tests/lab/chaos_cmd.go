@@ -23,6 +23,7 @@ func chaosCommand() *cli.Command {
 			&cli.IntFlag{Name: "rounds", Usage: "at most so many rounds; 0 for any number"},
 			&cli.StringFlag{Name: "faults", Usage: "names and groups of faults to choose from, separated by commas (default: all)"},
 			&cli.StringSliceFlag{Name: "round", Usage: "a round by hand instead: \"kill-postmaster@primary; cut:replication both@standby/5s+1s\""},
+			&cli.StringSliceFlag{Name: "param", Usage: "NAME=VALUE, a parameter of the resource that is set before the first round, such as rejoin=rewind or sync_quorum=true"},
 			&cli.BoolFlag{Name: "clocks", Usage: "give each node's daemons another time of day, by the seed (needs libfaketime)"},
 			&cli.IntFlag{Name: "print", Usage: "print so many rounds and do nothing"},
 			&cli.StringFlag{Name: "planted", Usage: "instead, build agents with planted bugs (names, or all), one after the other, find each, and play the same rounds without it"},
@@ -65,7 +66,7 @@ func chaosRun(c *cli.Context) (*chaos.Run, cluster.Options, error) {
 	}
 	// Data and WAL on one volume are what the scenarios have.
 	o.OwnWAL = o.OnDisk
-	r := &chaos.Run{Duration: c.Duration("duration"), Rounds: c.Int("rounds"), Out: os.Stdout, Verbose: c.Bool("v")}
+	r := &chaos.Run{Duration: c.Duration("duration"), Rounds: c.Int("rounds"), Params: c.StringSlice("param"), Out: os.Stdout, Verbose: c.Bool("v")}
 	r.Plan = chaos.Plan{Seed: c.Uint64("seed"), Shape: chaos.Shape{Nodes: o.Nodes, Azure: o.Azure, OnDisk: o.OnDisk, OwnWAL: o.OwnWAL}}
 	if r.Plan.Kinds, err = chaos.Choose(r.Plan.Shape, c.String("faults")); err != nil {
 		return nil, o, err

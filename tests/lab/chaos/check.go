@@ -41,9 +41,10 @@ func (r *Run) safety(since time.Time, first string) error {
 	for _, w := range wrong {
 		errs = append(errs, violation("%s", w))
 	}
-	if r.arp != nil {
-		n, wrong := r.arp.found()
-		r.total.Answers = n
+	r.total.Answers = 0
+	for _, a := range r.arp {
+		n, wrong := a.found()
+		r.total.Answers += n
 		for _, w := range wrong {
 			errs = append(errs, violation("two machines have the address: %s", w))
 		}

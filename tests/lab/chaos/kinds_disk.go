@@ -33,6 +33,11 @@ func diskKinds() []Kind {
 				}, Heal: inNode(fault.Emptying(v.path))},
 			Kind{Name: v.name + "-dead", Group: "disk", Roles: everybody(), Longest: 15 * time.Second, Needs: v.needs,
 				Inject: diskDead(v.dies), Heal: diskReplaced(v.path)},
+			Kind{Name: v.name + "-read-only", Group: "disk", Roles: everybody(), Longest: 15 * time.Second, Needs: v.needs,
+				Inject: func(ctx context.Context, t Target) (fault.Evidence, error) {
+					return fault.ReadOnly(ctx, t.Site, t.Node, v.path)
+				},
+				Heal: diskReplaced(v.path)},
 			// Shorter than what the agents wait for: the other side of that is a scenario's.
 			Kind{Name: v.name + "-hangs", Group: "disk", Roles: everybody(), Longest: 30 * time.Second, Needs: v.needs,
 				Inject: diskHangs(v.path), Heal: func(ctx context.Context, t Target) error { return t.Release(ctx, t.Node) }})

@@ -29,7 +29,7 @@ func networkKinds() []Kind {
 			Inject: loss, Heal: inNode("nft delete table netdev chaos 2>/dev/null; true")},
 		{Name: "slow-link", Group: "network", Roles: everybody(), Longest: 15 * time.Second,
 			Args:   func(rng *rand.Rand) string { return fmt.Sprintf("%s %dkbit", someLANs(rng), 16<<rng.IntN(6)) },
-			Inject: slowLink, Heal: inNode("for i in slan dlan iclan; do tc qdisc del dev $i root 2>/dev/null; done; true")},
+			Inject: slowLink, Heal: inNode("for i in slan dlan iclan mlan; do tc qdisc del dev $i root 2>/dev/null; done; true")},
 	}
 }
 
@@ -58,6 +58,9 @@ func (t Target) lans(text string) ([]network.LAN, error) {
 		if slices.Contains(t.LANs(), l) {
 			out = append(out, l)
 		}
+	}
+	if len(out) == 0 {
+		return nil, fmt.Errorf("this lab has no LAN %s", text)
 	}
 	return out, nil
 }
@@ -165,9 +168,6 @@ func slowLink(ctx context.Context, t Target) (fault.Evidence, error) {
 		return fault.Evidence{}, err
 	}
 	for _, l := range lans {
-		if l == network.Management {
-			continue
-		}
 		_, err := t.sh(ctx, fmt.Sprintf("tc qdisc replace dev %s root tbf rate %s burst 1600 latency 3s", l.Interface(), rate))
 		if err != nil {
 			return fault.Evidence{}, err

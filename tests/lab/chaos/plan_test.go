@@ -82,8 +82,8 @@ func TestChoose(t *testing.T) {
 	}{
 		{Shape{}, "power", "power-off power-all"},
 		{Shape{}, "freeze,cut", "cut freeze"},
-		{Shape{OnDisk: true}, "disk", "disk-full disk-dead disk-hangs"},
-		{Shape{OnDisk: true, OwnWAL: true}, "disk", "disk-full disk-dead disk-hangs wal-full wal-dead wal-hangs"},
+		{Shape{OnDisk: true}, "disk", "disk-full disk-dead disk-read-only disk-hangs"},
+		{Shape{OnDisk: true, OwnWAL: true}, "disk", "disk-full disk-dead disk-read-only disk-hangs wal-full wal-dead wal-read-only wal-hangs"},
 		{Shape{}, "disk", "no fault of that choice fits this cluster"},
 		{Shape{Azure: true}, "bmc", "no fault of that choice fits this cluster"},
 		{Shape{}, "nonsense", `no fault and no group of faults is called "nonsense"`},

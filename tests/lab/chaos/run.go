@@ -16,6 +16,7 @@ import (
 	"pgrex/lib/life"
 	"pgrex/tests/lab/cluster"
 	"pgrex/tests/lab/network"
+	"pgrex/tests/lab/scenario"
 	"pgrex/tests/lab/writer"
 )
 
@@ -46,6 +47,8 @@ type Run struct {
 	// for any number.
 	Duration time.Duration
 	Rounds   int
+	// Params are parameters of the resource that are set before the first round, NAME=VALUE.
+	Params []string
 	// Out gets a line for each round and, with Verbose, what happens meanwhile.
 	Out     io.Writer
 	Verbose bool
@@ -54,7 +57,7 @@ type Run struct {
 	dir     string // of journals
 	w       *writer.Writer
 	clients *clients
-	arp     *answers
+	arp     []*answers
 	total   Tally
 	begun   int // rounds
 
@@ -92,7 +95,10 @@ func (r *Run) Go(ctx context.Context) (Tally, error) {
 		// Who reads the logs has to count with it.
 		r.say("clocks: %v", r.Plan.Clocks(r.C.NodeNames()))
 	}
-	if err = r.open(ctx); err == nil {
+	if err = r.configure(ctx); err == nil {
+		err = r.open(ctx)
+	}
+	if err == nil {
 		err = r.rounds(ctx)
 	}
 	r.close()
@@ -107,6 +113,19 @@ func (r *Run) Go(ctx context.Context) (Tally, error) {
 
 // Begun is how many rounds have begun.
 func (r *Run) Begun() int { return r.begun }
+
+// configure sets the parameters that the cluster is to have.
+func (r *Run) configure(ctx context.Context) error {
+	if len(r.Params) == 0 {
+		return nil
+	}
+	v, err := r.C.View(ctx)
+	if err != nil {
+		return err
+	}
+	page := &scenario.Run{Cluster: r.C, Log: r.Log}
+	return page.SetParams(ctx, v.Primary(), r.Params...)
+}
 
 // open starts the clients.
 func (r *Run) open(ctx context.Context) error {
@@ -131,8 +150,12 @@ func (r *Run) open(ctx context.Context) error {
 	}
 	r.clients = startClients(ctx, r.C)
 	if !r.C.Azure {
-		if r.arp, err = listen(ctx, r.C, network.VIPPrimary); err != nil {
-			return err
+		for _, address := range []string{network.VIPPrimary, network.VIPStandby} {
+			a, err := listen(ctx, r.C, address)
+			if err != nil {
+				return err
+			}
+			r.arp = append(r.arp, a)
 		}
 	}
 	return nil
@@ -145,8 +168,8 @@ func (r *Run) close() {
 	if r.clients != nil {
 		r.clients.stop()
 	}
-	if r.arp != nil {
-		r.arp.stop()
+	for _, a := range r.arp {
+		a.stop()
 	}
 }
 

@@ -23,7 +23,7 @@ func BMCGone(ctx context.Context, s *site.Site, node string) (Evidence, error) {
 
 // BMCSlow makes the answers of the management controller of a node late: what it sends
 // goes through a bucket that fills at a rate, such as "1600bit", with which an answer takes
-// half a second to a whole one.
+// half a second to a whole one. BMCSwift takes it back; the lab's healing of cuts does not.
 func BMCSlow(ctx context.Context, s *site.Site, node, rate string) (Evidence, error) {
 	e := Evidence{At: time.Now(), Fault: "BMC of " + node + " slow"}
 	dev := network.Management.Interface()

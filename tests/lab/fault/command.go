@@ -65,6 +65,9 @@ func commands() map[string]command {
 		"bmc-slow": {"NODE RATE", "its BMC's answers come late: 1600bit is half a second to a whole one each", func(ctx context.Context, s *site.Site, a []string) (Evidence, error) {
 			return BMCSlow(ctx, s, a[0], a[1])
 		}},
+		"bmc-swift": {"NODE", "its BMC answers at once again", func(ctx context.Context, s *site.Site, a []string) (Evidence, error) {
+			return Evidence{Fault: "BMC of " + a[0] + " swift"}, BMCSwift(ctx, s, a[0])
+		}},
 		"cut": {"NODE LAN[,LAN...] [both|in|out]", "drop its packets; LANs: service replication interconnect management", func(ctx context.Context, s *site.Site, a []string) (Evidence, error) {
 			lans, d, err := cutArgs(a)
 			if err != nil {

@@ -208,8 +208,10 @@ func KillInAction(ctx context.Context, s *site.Site, node, action string, after 
 }
 
 // SignalAtWork waits until a program is at work that comes and goes, on the first of
-// some nodes, lets it work for a while, and sends a signal to it and to everything it
-// runs. It is an error if the program was done before.
+// some nodes, lets it work for a while, and sends a signal to its process group, as the
+// executor and the fencer do; what it runs in groups of their own goes on. For SIGKILL it
+// returns once it is gone, for SIGSTOP once it is stopped. It is an error if the program was
+// done before.
 func SignalAtWork(ctx context.Context, s *site.Site, nodes []string, what string, match Pattern, after time.Duration, sig unix.Signal) (Evidence, error) {
 	var at Process
 	var node string
@@ -242,22 +244,18 @@ func SignalAtWork(ctx context.Context, s *site.Site, nodes []string, what string
 	if gone(state(at.Pid)) {
 		return e, fmt.Errorf("%w: the %s on %s was done within %v", ErrNoProcess, what, node, after)
 	}
-	// The executor and the fencer make a process group of each.
 	if err := unix.Kill(-at.Pid, sig); err != nil {
 		if err := unix.Kill(at.Pid, sig); err != nil {
 			return e, fmt.Errorf("cannot signal %v: %w", at, err)
 		}
 	}
 	e.Detail = at.String()
-	if sig != unix.SIGSTOP {
-		return e, nil
-	}
 	return e, host.Poll(ctx, e.Fault, 2*time.Millisecond, func() (bool, error) {
 		return tookAll(sig, []string{state(at.Pid)})
 	})
 }
 
-// GoOn lets programs go on that SignalAtWork has stopped, with everything they run. Those
+// GoOn lets programs and their process groups go on that SignalAtWork has stopped. Those
 // that have been ended meanwhile are passed over.
 func GoOn(s *site.Site, nodes []string, match Pattern) error {
 	var errs []error
@@ -268,7 +266,6 @@ func GoOn(s *site.Site, nodes []string, match Pattern) error {
 			if state(p.Pid) != "T" {
 				continue
 			}
-			// Whoever is in its group was stopped with it.
 			if unix.Kill(-p.Pid, unix.SIGCONT) != nil {
 				_ = unix.Kill(p.Pid, unix.SIGCONT)
 			}

@@ -3,6 +3,7 @@ package fault
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -19,14 +20,35 @@ func Fill(ctx context.Context, s *site.Site, node, volume string) (Evidence, err
 	e := Evidence{At: time.Now(), Fault: volume + " of " + node + " full"}
 	out, err := s.Must(ctx, node, "sh", "-c", filling(volume))
 	e.InForce = time.Now()
+	if err != nil {
+		return e, err
+	}
 	e.Detail = "bytes left: " + strings.TrimSpace(out)
+	if left, err := strconv.Atoi(strings.TrimSpace(out)); err != nil || left >= roomLeft {
+		return e, fmt.Errorf("%s of %s was filled and is not full: %q bytes left", volume, node, out)
+	}
+	return e, nil
+}
+
+// roomLeft is less than what a server asks for at once.
+const roomLeft = 128 << 10
+
+// ReadOnly does to a volume of a node what ext4 does by itself when it finds an error.
+func ReadOnly(ctx context.Context, s *site.Site, node, volume string) (Evidence, error) {
+	e := Evidence{At: time.Now(), Fault: volume + " of " + node + " read-only"}
+	out, err := s.Must(ctx, node, "sh", "-c", fmt.Sprintf("mount -o remount,abort %[1]s; touch %[1]s/probe 2>&1; true", volume))
+	e.InForce = time.Now()
+	e.Detail = strings.TrimSpace(out)
+	if err == nil && !strings.Contains(out, "Read-only") {
+		err = fmt.Errorf("it takes writes: %q", out)
+	}
 	return e, err
 }
 
 // filling is the script of Fill. ext4 gives the room of what was removed back when its journal
 // is written, up to 5 s later: that is waited for, or some room would come by itself.
 func filling(volume string) string {
-	return fmt.Sprintf(`sync -f %[1]s; fallocate -l $(df --output=avail -B1 %[1]s | tail -1) %[1]s/%[2]s; df --output=avail -B1 %[1]s | tail -1`,
+	return fmt.Sprintf(`sync -f %[1]s; fallocate -l $(df --output=avail -B1 %[1]s | tail -1) %[1]s/%[2]s >&2; df --output=avail -B1 %[1]s | tail -1`,
 		volume, filler)
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"strings"
 	"time"
 
 	"pgrex/tests/lab/cluster"
@@ -141,15 +140,9 @@ func (r *Run) standbyReturns(ctx context.Context, was before) error {
 	return r.stillPrimary(ctx, was.primary)
 }
 
-// readOnly does what ext4 does by itself when it finds an error.
+// readOnly makes the file system of a volume read-only.
 func (v volume) readOnly(ctx context.Context, r *Run, on string) error {
-	begin := time.Now()
-	out, err := r.Sh(ctx, on, fmt.Sprintf("mount -o remount,abort %[1]s; touch %[1]s/probe 2>&1; true", v))
-	e := fault.Evidence{At: begin, InForce: time.Now(), Fault: fmt.Sprintf("%s of %s read-only", v, on), Detail: strings.TrimSpace(out)}
-	if err == nil && !strings.Contains(out, "Read-only") {
-		err = fmt.Errorf("it takes writes: %q", out)
-	}
-	return r.Must(e, err)
+	return r.Must(fault.ReadOnly(ctx, r.Site, on, string(v)))
 }
 
 // repaired boots a node whose file system is read-only, if it was not fenced for it.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -35,6 +36,11 @@ func fencing() []Scenario {
 			SecondBMC: true,
 			Spoils:    true,
 			Play:      fenceSecondLevel,
+		},
+		{
+			Name: "fence-slow-bmc",
+			Text: "each answer of the primary's BMC takes a second and more, then its node loses its power: it is fenced all the same, the standby serves",
+			Play: fenceSlowBMC,
 		},
 	}
 }
@@ -198,4 +204,26 @@ func fenceSecondLevel(ctx context.Context, r *Run) error {
 		return errors.New("it was not the second level that fenced, and once")
 	}
 	return nil
+}
+
+func fenceSlowBMC(ctx context.Context, r *Run) error {
+	was, err := r.before(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = fault.BMCSwift(context.WithoutCancel(ctx), r.Site, was.primary) }()
+	if err := r.Must(fault.BMCSlow(ctx, r.Site, was.primary, "1200bit")); err != nil {
+		return err
+	}
+	at := network.BMCAddress(1 + slices.Index(r.NodeNames(), was.primary))
+	began := time.Now()
+	_, err = r.Sh(ctx, was.standby, fmt.Sprintf("fence_ipmi --ip=%s --username=%s --password=%s --lanplus --action=status", at, bmc.User, bmc.Password))
+	if err != nil {
+		return err
+	}
+	took := time.Since(began)
+	if r.Log("a look at the power took %.1f s", took.Seconds()); took < 3*time.Second {
+		return fmt.Errorf("its BMC is not slow: a look took %v", took)
+	}
+	return r.primaryFenced(ctx, fault.PowerOff, time.Minute)
 }

@@ -111,7 +111,7 @@ func (r *Run) several(ctx context.Context, setting, status string) (primary, fir
 	if timeline, err = r.timeline(ctx, primary); err != nil {
 		return "", "", "", "", err
 	}
-	if err := r.Pcs(ctx, primary, "resource", "update", cluster.ResourcePgsql, setting); err != nil {
+	if err := r.SetParams(ctx, primary, setting); err != nil {
 		return "", "", "", "", err
 	}
 	err = r.Wait(ctx, setting+" to be in force", time.Minute, func(v cluster.View) bool {

@@ -74,33 +74,48 @@ func rejoins() []Scenario {
 
 const rejoinPassword = "rejoin-lab"
 
-// allowRejoin sets the cluster up for it, as the page says, and gives the function
-// that takes it back.
-func (r *Run) allowRejoin(ctx context.Context, primary string, params ...string) (func(), error) {
+// prepareRejoin gives rejoin what it needs, as the page says: a role, and its password.
+func (r *Run) prepareRejoin(ctx context.Context, primary string) error {
 	settings := fmt.Sprintf("psql() { runuser -u postgres -- %s/psql \"$@\"; }\nPASSWORD=%s\ncd /", r.BinDir(), rejoinPassword)
 	out, err := r.SQL(ctx, primary, "select count(*) from pg_roles where rolname = 'rejoiner'")
 	if err == nil && out == "0" {
 		err = r.follow(ctx, primary, "rejoin.md", "rejoin-user", settings)
 	}
 	if err != nil {
-		return nil, err
+		return err
 	}
 	for _, n := range r.NodeNames() {
 		script := fmt.Sprintf(`set -e; cd /
 grep -q rejoiner %[1]s/pg_hba.conf || echo "host postgres rejoiner 192.168.2.0/24 scram-sha-256" >>%[1]s/pg_hba.conf
 grep -q rejoiner ~postgres/.pgpass || echo "*:5432:postgres:rejoiner:%[2]s" >>~postgres/.pgpass`, cluster.DataDir, rejoinPassword)
 		if _, err := r.Sh(ctx, n, script); err != nil {
-			return nil, err
+			return err
 		}
 		if _, err := r.SQL(ctx, n, "select pg_reload_conf()"); err != nil {
-			return nil, err
+			return err
+		}
+	}
+	return nil
+}
+
+// SetParams sets parameters of the resource, NAME=VALUE, with what they need.
+func (r *Run) SetParams(ctx context.Context, primary string, params ...string) error {
+	if slices.ContainsFunc(params, func(p string) bool { return strings.HasPrefix(p, "rejoin") }) {
+		if err := r.prepareRejoin(ctx, primary); err != nil {
+			return err
 		}
 	}
 	if err := r.Pcs(ctx, primary, append([]string{"resource", "update", cluster.ResourcePgsql}, params...)...); err != nil {
-		return nil, err
+		return err
 	}
 	// A reload is no part of what follows.
-	if _, err := r.Sh(ctx, primary, "crm_resource --wait --timeout=30"); err != nil {
+	_, err := r.Sh(ctx, primary, "crm_resource --wait --timeout=30")
+	return err
+}
+
+// allowRejoin is SetParams, and gives the function that takes it back.
+func (r *Run) allowRejoin(ctx context.Context, primary string, params ...string) (func(), error) {
+	if err := r.SetParams(ctx, primary, params...); err != nil {
 		return nil, err
 	}
 	return func() {
