@@ -401,7 +401,11 @@ func (a *agent) notStreaming(ctx context.Context, conn *pg.Conn, st pg.Status) e
 	}
 	// Ours first: what a primary has sent lies before what it says afterwards.
 	mine := a.position(st)
-	up, err := a.upstream(ctx)
+	limit := upstreamTimeout
+	if a.young() {
+		limit = upstreamGlance
+	}
+	up, err := a.upstream(ctx, limit)
 	if err != nil {
 		return a.lonely("the primary does not answer at master_ip=%s: %w", a.conf.primaryIP, err)
 	}
@@ -421,8 +425,15 @@ const streamLimit = 60 * time.Second
 func (a *agent) lonely(format string, args ...any) error {
 	err := ocf.Errorf(ocf.Degraded, "this standby does not stream: "+format, args...)
 	a.log.Warn(err.Error())
-	if age, aerr := a.server.Age(); aerr != nil || age < streamLimit {
+	if a.young() {
 		return nil
 	}
 	return err
+}
+
+// young says whether the server was started so short a time ago that its primary's address may
+// still be on its way.
+func (a *agent) young() bool {
+	age, err := a.server.Age()
+	return err != nil || age < streamLimit
 }

@@ -12,12 +12,18 @@ import (
 	"pgrex/lib/replication"
 )
 
-// upstreamTimeout bounds one question to the primary.
-const upstreamTimeout = 3 * time.Second
+const (
+	// upstreamTimeout bounds one question to the primary.
+	upstreamTimeout = 3 * time.Second
+	// upstreamGlance bounds that of a monitor soon after the server's start. The cluster
+	// waits for each action that it has begun before it acts on what it has learned since: a
+	// monitor that waits for the primary's address may be what keeps it from being started.
+	upstreamGlance = 500 * time.Millisecond
+)
 
-// upstream asks the primary at master_ip who it is and by which line it came.
-func (a *agent) upstream(ctx context.Context) (replication.Upstream, error) {
-	ctx, cancel := context.WithTimeout(ctx, upstreamTimeout)
+// upstream asks the primary at master_ip, for a time, who it is and by which line it came.
+func (a *agent) upstream(ctx context.Context, limit time.Duration) (replication.Upstream, error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	conn, err := a.server.DialUpstream(ctx, a.conf.conninfo())
 	if err != nil {
@@ -47,7 +53,7 @@ func (a *agent) awaitUpstream(ctx context.Context) (replication.Upstream, error)
 	tick := time.NewTicker(waitPoll)
 	defer tick.Stop()
 	for {
-		up, err := a.upstream(ctx)
+		up, err := a.upstream(ctx, upstreamTimeout)
 		if err == nil {
 			return up, nil
 		}
