@@ -104,7 +104,8 @@ func TestDialects(t *testing.T) {
 			}
 			start := time.Now()
 			b, err := Open(t.Context(), cfg)
-			if took := time.Since(start); took > 3*time.Second || err == nil && took > 2*time.Second {
+			// A second more on a busy machine, on which the probe's answer may look like a slow BMC's.
+			if took := time.Since(start); took > 5*time.Second || err == nil && took > 3*time.Second {
 				t.Errorf("took %v", took)
 			}
 			if err != nil {
