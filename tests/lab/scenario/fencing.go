@@ -212,7 +212,7 @@ func fenceSlowBMC(ctx context.Context, r *Run) error {
 		return err
 	}
 	defer func() { _ = fault.BMCSwift(context.WithoutCancel(ctx), r.Site, was.primary) }()
-	if err := r.Must(fault.BMCSlow(ctx, r.Site, was.primary, "1200bit")); err != nil {
+	if err := r.Must(fault.BMCSlow(ctx, r.Site, was.primary, "600bit")); err != nil {
 		return err
 	}
 	at := network.BMCAddress(1 + slices.Index(r.NodeNames(), was.primary))
