@@ -133,10 +133,12 @@ func (o Observation) formQuorum() Decision {
 
 // ended reports whether the last primary cannot acknowledge any more: it is proven
 // down, or the cluster has demoted or stopped it. That it must not begin again
-// unseen, the promotion proves at its own copy like that of every other.
+// unseen, the promotion proves at its own copy like that of every other. This node
+// itself is shown as promoted while its promotion is under way, if it was a primary
+// before: then no other one is.
 func (o Observation) ended() bool {
 	p := o.Record.Primary
-	return o.down(p) || p != o.Self && o.Peers[p].Presence == Online && o.Promoted == ""
+	return o.down(p) || p != o.Self && o.Peers[p].Presence == Online && (o.Promoted == "" || o.Promoted == o.Self)
 }
 
 // electedByVoters is the node that voters choose without the last primary; false

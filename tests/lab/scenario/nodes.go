@@ -36,6 +36,13 @@ func severalNodes() []Scenario {
 			Play:   quorumOneBehind,
 		},
 		{
+			Name:      "quorum-there-and-back",
+			Text:      "sync_quorum=true: the primary's postmaster is killed, and when it is back as a voter that of its successor: a voter that was a primary before serves as soon",
+			Nodes:     3,
+			Variables: quickForget(),
+			Play:      quorumThereAndBack,
+		},
+		{
 			Name:  "four-nodes",
 			Text:  "four nodes: the primary's postmaster is killed: the synchronous standby serves, the two others follow it, the killed server comes back",
 			Nodes: 4,
@@ -135,6 +142,42 @@ func twoSyncOneServes(ctx context.Context, r *Run) error {
 		return err
 	}
 	return r.failover(ctx, other, tl, time.Minute)
+}
+
+// quorumThereAndBack has a voter promoted that was the primary before: the cluster's
+// history of it still tells of that time. A promotion that fails costs the failure-timeout.
+func quorumThereAndBack(ctx context.Context, r *Run) error {
+	const within = 12 * time.Second
+	primary, _, _, tl, err := r.several(ctx, "sync_quorum=true", "HS:quorum")
+	if err != nil {
+		return err
+	}
+	for range 2 {
+		was := primary
+		if err := r.Kill(ctx, was, "postmaster", fault.Postmaster); err != nil {
+			return err
+		}
+		err := r.Wait(ctx, "a voter to be primary", within, func(v cluster.View) bool {
+			primary = v.Primary()
+			return primary != "" && primary != was
+		})
+		if err != nil {
+			return err
+		}
+		if err := r.failover(ctx, primary, tl, within); err != nil {
+			return err
+		}
+		if tl, err = r.timeline(ctx, primary); err != nil {
+			return err
+		}
+		err = r.Wait(ctx, "both others to be voters", time.Minute, func(v cluster.View) bool {
+			return len(v.Sync()) == 2 && v.Status(was) == "HS:quorum"
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // quorumOneBehind leaves one standby behind, so that the vote has something to
