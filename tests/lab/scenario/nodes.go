@@ -152,6 +152,13 @@ func quorumThereAndBack(ctx context.Context, r *Run) error {
 	if err != nil {
 		return err
 	}
+	// What a killed primary alone has written may keep it from following, and a
+	// cleanup, as after a rebuild by hand, empties the history.
+	undo, err := r.allowRejoin(ctx, primary, "rejoin=rewind", "rejoin_user=rejoiner")
+	if err != nil {
+		return err
+	}
+	defer undo()
 	for range 2 {
 		was := primary
 		if err := r.Kill(ctx, was, "postmaster", fault.Postmaster); err != nil {
@@ -170,7 +177,7 @@ func quorumThereAndBack(ctx context.Context, r *Run) error {
 		if tl, err = r.timeline(ctx, primary); err != nil {
 			return err
 		}
-		err = r.Wait(ctx, "both others to be voters", time.Minute, func(v cluster.View) bool {
+		err = r.Wait(ctx, "both others to be voters", 2*time.Minute, func(v cluster.View) bool {
 			return len(v.Sync()) == 2 && v.Status(was) == "HS:quorum"
 		})
 		if err != nil {
