@@ -1,6 +1,13 @@
 package main
 
-import "testing"
+import (
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"pgrex/lib/ocf"
+)
 
 // A receiver goes on saying that it streams when its primary has lost power. Until the primary is
 // proven down it is believed, because commits may still be acknowledged; then it is not.
@@ -29,5 +36,33 @@ func TestFollowing(t *testing.T) {
 				t.Errorf("following is %v", got)
 			}
 		})
+	}
+}
+
+// A primary whose address is not there yet holds up no monitor of a standby that was just started.
+func TestMonitorDoesNotWaitForTheAddress(t *testing.T) {
+	t.Parallel()
+	n1, n2 := newPair(t)
+	// Whoever connects here waits for an answer.
+	hole, err := net.Listen("tcp", "127.0.0.3:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer hole.Close()
+	n1.crash()
+	_, port, err := net.SplitHostPort(hole.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	n2.env["OCF_RESKEY_primary_conninfo_opt"] = "port=" + port
+	var took time.Duration
+	n2.eventually("a monitor asks in vain", func() bool {
+		began := time.Now()
+		code, _, log := n2.perform("monitor", interval, "9000")
+		took = time.Since(began)
+		return code == ocf.OK && strings.Contains(log.String(), "does not answer at master_ip")
+	})
+	if took >= upstreamTimeout {
+		t.Errorf("it took %v", took)
 	}
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -566,34 +565,6 @@ func TestStartingStandby(t *testing.T) {
 	}()
 	s.must(ocf.OK, "promote")
 	s.must(ocf.RunningPromoted, "monitor", interval, "9000")
-}
-
-// A primary whose address is not there yet holds up no monitor of a standby that was just started.
-func TestMonitorDoesNotWaitForTheAddress(t *testing.T) {
-	t.Parallel()
-	n1, n2 := newPair(t)
-	// Whoever connects here waits for an answer.
-	hole, err := net.Listen("tcp", "127.0.0.3:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer hole.Close()
-	n1.crash()
-	_, port, err := net.SplitHostPort(hole.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	n2.env["OCF_RESKEY_primary_conninfo_opt"] = "port=" + port
-	var took time.Duration
-	n2.eventually("a monitor asks in vain", func() bool {
-		began := time.Now()
-		code, _, log := n2.perform("monitor", interval, "9000")
-		took = time.Since(began)
-		return code == ocf.OK && strings.Contains(log.String(), "does not answer at master_ip")
-	})
-	if took >= upstreamTimeout {
-		t.Errorf("it took %v", took)
-	}
 }
 
 // With a default by which no commit waits, nobody holds every acknowledged commit: a right ends, and

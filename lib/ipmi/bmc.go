@@ -36,7 +36,8 @@ func (b *BMC) patience(least time.Duration) time.Duration {
 }
 
 // Open opens a session with administrator rights or what Config.Privilege says. With a BMC that says
-// nothing it takes no longer than Tries times Config.Try, with a slow one up to three times that. Errors are of type *Error.
+// nothing it takes no longer than Tries times Config.Try, with a slow one up to three times that.
+// Errors are of type *Error.
 func Open(ctx context.Context, cfg Config) (*BMC, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err

@@ -41,8 +41,9 @@ const (
 )
 
 // connect opens a session, in whatever way the BMC takes. A BMC from which nothing has been heard for
-// Tries times Config.Try is given up, one that goes on stammering, or is slow, after three times that. Until then what may
-// pass is tried again: a BMC that restarts its network refuses for a moment, and datagrams get lost.
+// Tries times Config.Try is given up, one that goes on stammering, or is slow, after three times that.
+// Until then what may pass is tried again: a BMC that restarts its network refuses for a moment, and
+// datagrams get lost.
 func (b *BMC) connect(ctx context.Context) (*session, error) {
 	silence := Tries * b.cfg.Try
 	ctx, cancel := context.WithTimeout(ctx, 3*silence)

@@ -80,7 +80,8 @@ func (w *wire) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// observe notes when a question is asked, and reads our own session set-up messages; their layout is fixed (IPMI 2.0, 13.17 to 13.22).
+// observe notes when a question is asked, and reads our own session set-up messages; their layout is
+// fixed (IPMI 2.0, 13.17 to 13.22).
 func (w *wire) observe(b []byte) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

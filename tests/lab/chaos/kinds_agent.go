@@ -3,6 +3,7 @@ package chaos
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -36,24 +37,14 @@ func agents() []agent {
 		{
 			name: "agent", actions: []string{"promote", "demote", "stop", "start", "notify", "monitor"},
 			process: func(t Target) fault.Pattern { return fault.Action(t.Args) },
-			where: func(t Target) []string {
-				if t.Args == "promote" || t.Args == "notify" {
-					return t.Peers[:1]
-				}
-				return []string{t.Node}
-			},
+			where:   there("promote", "notify"),
 			provoke: serverActs,
 			heal:    unstandby,
 		},
 		{
 			name: "vip-agent", actions: []string{"start", "stop", "monitor"},
 			process: func(t Target) fault.Pattern { return fault.Agent("cloudip", t.Args) },
-			where: func(t Target) []string {
-				if t.Args == "start" {
-					return t.Peers[:1]
-				}
-				return []string{t.Node}
-			},
+			where:   there("start"),
 			provoke: addressMoves,
 		},
 		{
@@ -68,6 +59,16 @@ func agents() []agent {
 			provoke: func(ctx context.Context, t Target) error { _, err := powerOff(ctx, t); return err },
 			heal:    powerOn,
 		},
+	}
+}
+
+// there is the node that takes over for some actions, and the one that is hit for all others.
+func there(actions ...string) func(Target) []string {
+	return func(t Target) []string {
+		if slices.Contains(actions, t.Args) {
+			return t.Peers[:1]
+		}
+		return []string{t.Node}
 	}
 }
 
@@ -117,8 +118,7 @@ func serverActs(ctx context.Context, t Target) error {
 	case "monitor":
 		return nil
 	case "promote", "notify":
-		_, err := fault.Signal(ctx, t.Site, t.Node, "postmaster", fault.Postmaster, unix.SIGKILL)
-		return err
+		return killPostmaster(ctx, t)
 	}
 	_, err := t.Must(ctx, t.peer(), "crm_attribute", "--node", t.Node, "--name", "standby", "--update", "on")
 	if err == nil && t.Args == "start" {
@@ -132,6 +132,10 @@ func addressMoves(ctx context.Context, t Target) error {
 	if t.Args == "monitor" {
 		return nil
 	}
+	return killPostmaster(ctx, t)
+}
+
+func killPostmaster(ctx context.Context, t Target) error {
 	_, err := fault.Signal(ctx, t.Site, t.Node, "postmaster", fault.Postmaster, unix.SIGKILL)
 	return err
 }
@@ -148,12 +152,7 @@ func (t Target) comesAndGoes(ctx context.Context) error {
 }
 
 func running(v cluster.View, node string) bool {
-	for _, n := range v.On(cluster.ResourcePgsql, "") {
-		if n == node {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(v.On(cluster.ResourcePgsql, ""), node)
 }
 
 // unstandby takes a node back, from any node that answers.

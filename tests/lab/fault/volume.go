@@ -33,18 +33,6 @@ func Fill(ctx context.Context, s *site.Site, node, volume string) (Evidence, err
 // roomLeft is less than what a server asks for at once.
 const roomLeft = 128 << 10
 
-// ReadOnly does to a volume of a node what ext4 does by itself when it finds an error.
-func ReadOnly(ctx context.Context, s *site.Site, node, volume string) (Evidence, error) {
-	e := Evidence{At: time.Now(), Fault: volume + " of " + node + " read-only"}
-	out, err := s.Must(ctx, node, "sh", "-c", fmt.Sprintf("mount -o remount,abort %[1]s; touch %[1]s/probe 2>&1; true", volume))
-	e.InForce = time.Now()
-	e.Detail = strings.TrimSpace(out)
-	if err == nil && !strings.Contains(out, "Read-only") {
-		err = fmt.Errorf("it takes writes: %q", out)
-	}
-	return e, err
-}
-
 // filling is the script of Fill. ext4 gives the room of what was removed back when its journal
 // is written, up to 5 s later: that is waited for, or some room would come by itself.
 func filling(volume string) string {
@@ -60,6 +48,18 @@ func Emptying(volumes ...string) string {
 		script += " " + v + "/" + filler
 	}
 	return script
+}
+
+// ReadOnly does to a volume of a node what ext4 does by itself when it finds an error.
+func ReadOnly(ctx context.Context, s *site.Site, node, volume string) (Evidence, error) {
+	e := Evidence{At: time.Now(), Fault: volume + " of " + node + " read-only"}
+	out, err := s.Must(ctx, node, "sh", "-c", fmt.Sprintf("mount -o remount,abort %[1]s; touch %[1]s/probe 2>&1; true", volume))
+	e.InForce = time.Now()
+	e.Detail = strings.TrimSpace(out)
+	if err == nil && !strings.Contains(out, "Read-only") {
+		err = fmt.Errorf("it takes writes: %q", out)
+	}
+	return e, err
 }
 
 // Hang makes a volume of a node hang, node.DataVolume or node.WALVolume, and shows that
