@@ -263,6 +263,11 @@ func (r *Run) copying(ctx context.Context, node string) error {
 	return r.awaitProcess(ctx, node, "pg_basebackup", program)
 }
 
+// gaveUp reports whether a start has left a clone to go on by itself.
+func gaveUp(v cluster.View) bool {
+	return slices.ContainsFunc(v.Failures, func(f string) bool { return strings.Contains(f, "not started yet") })
+}
+
 func (r *Run) awaitProcess(ctx context.Context, node, what string, match fault.Pattern) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
@@ -277,13 +282,10 @@ func rejoinClone(ctx context.Context, r *Run) error {
 		if err := r.copying(ctx, was.primary); err != nil {
 			return err
 		}
-		err := r.Wait(ctx, "the start to have given up its wait", 20*time.Second, func(v cluster.View) bool {
-			return slices.ContainsFunc(v.Failures, func(f string) bool { return strings.Contains(f, "not started yet") })
-		})
-		if err != nil {
+		if err := r.Wait(ctx, "the start to have given up its wait", 20*time.Second, gaveUp); err != nil {
 			return err
 		}
-		err = r.Wait(ctx, "everybody to see how far it is", 20*time.Second, func(v cluster.View) bool {
+		err := r.Wait(ctx, "everybody to see how far it is", 20*time.Second, func(v cluster.View) bool {
 			return strings.Contains(v.Attribute(was.primary, "pgsql-rejoin"), "% of ")
 		})
 		if err != nil {
@@ -430,7 +432,7 @@ func rejoinCloneMove(ctx context.Context, r *Run) error {
 	if was.timeline, err = r.timeline(ctx, p); err != nil {
 		return err
 	}
-	undo, err := r.allowRejoin(ctx, p, slowClone(3000)...)
+	undo, err := r.allowRejoin(ctx, p, slowClone(1500)...)
 	if err != nil {
 		return err
 	}
@@ -453,8 +455,15 @@ func rejoinCloneMove(ctx context.Context, r *Run) error {
 	if err != nil {
 		return err
 	}
-	// While parameters are read anew Pacemaker does not show who is promoted, and pcs refuses to move.
-	if err := r.Wait(ctx, sync+" to be shown as the primary", time.Minute, func(v cluster.View) bool { return v.Primary() == sync }); err != nil {
+	// A former primary that failed to start counts as promoted for Pacemaker until it is stopped, and pcs
+	// refuses to move what is promoted twice.
+	err = r.Wait(ctx, p+" to be out, and "+sync+" to be the only primary", time.Minute, func(v cluster.View) bool {
+		return gaveUp(v) && v.Primary() == sync && !contains(v.On(cluster.ResourcePgsql, ""), p)
+	})
+	if err == nil {
+		err = r.copying(ctx, p)
+	}
+	if err != nil {
 		return err
 	}
 	order := time.Now()
