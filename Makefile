@@ -17,6 +17,8 @@ BUILD     := CGO_ENABLED=0 $(GO) build -trimpath -tags $(TAGS) -ldflags '$(LDFLA
 TEST      := CGO_ENABLED=0 $(GO) test -tags $(TAGS) $(TESTFLAGS)
 
 AGENTS := pgsql cloudip
+# Agents with the drivers of clouds: what is in resource.d hands over to them where they are needed.
+WITH_CLOUD := cloudip-azure
 # A fence agent's program is named fence_X, its directory fence/X.
 FENCES := ipmi azure
 
@@ -39,12 +41,14 @@ build: agents ## build the agents and the lab into bin/
 	$(BUILD) -o bin/lab ./tests/lab
 
 agents:
-	$(foreach a,$(AGENTS),$(BUILD) -o bin/$(a) ./agents/$(a) && )true
+	$(BUILD) -o bin/pgsql ./agents/pgsql
+	$(BUILD) -tags $(TAGS),lan -o bin/cloudip ./agents/cloudip
+	$(BUILD) -o bin/cloudip-azure ./agents/cloudip
 	$(foreach f,$(FENCES),$(BUILD) -o bin/fence_$(f) ./fence/$(f) && )true
 
 test: deps build unit contract chaos-short lab ## everything that every change must pass; needs root; at most 45 minutes on 2 cores
 
-test-full: deps build unit contract planted ## the same with every scenario of the lab, however long, and the planted bugs
+test-full: deps build unit contract chaos-short planted ## the same with every scenario of the lab, however long, and the planted bugs; other releases: test-matrix
 	PGREX_RELEASES=bookworm $(TEST) -count=1 -timeout 15m -run TestInstall ./tests/packages
 	bin/lab suite --full
 
@@ -103,6 +107,7 @@ metadata: ## regenerate metadata/ (with the manual pages), docs/*-parameters.md 
 
 install: agents ## install the agents below $(DESTDIR)$(PREFIX)
 	$(foreach a,$(AGENTS),install -D -m 755 bin/$(a) $(DESTDIR)$(OCF_ROOT)/resource.d/pgrex/$(a) && )true
+	$(foreach c,$(WITH_CLOUD),install -D -m 755 bin/$(c) $(DESTDIR)$(PREFIX)/libexec/pgrex/$(c) && )true
 	$(foreach f,$(FENCES),install -D -m 755 bin/fence_$(f) $(DESTDIR)$(PREFIX)/sbin/fence_$(f) && )true
 	install -d $(addprefix $(DESTDIR)$(PREFIX)/share/,pgrex/metadata man/man7 man/man8)
 	install -m 644 metadata/*.xml $(DESTDIR)$(PREFIX)/share/pgrex/metadata/

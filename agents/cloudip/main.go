@@ -4,7 +4,8 @@
 //
 // It owns the order of things: one file per action. How an address gets onto an
 // interface, is announced and looked for on the wire is in lib/netif; who holds
-// an address in a cloud and how it moves is in lib/cloud.
+// an address in a cloud and how it moves is in lib/cloud. Built with the tag lan it
+// has no driver of a cloud, and hands over to the one that has (driver_lan.go).
 package main
 
 import (
@@ -19,5 +20,6 @@ func main() {
 	if len(os.Args) > 1 && os.Args[1] == announceCommand {
 		os.Exit(announceMain(os.Args[2:]))
 	}
+	handOver()
 	ocf.Main(ocf.Agent{Meta: declaration(), Handlers: handlers()})
 }

@@ -21,7 +21,8 @@ const (
 )
 
 // providerKind is one cloud the agent knows. The clouds are listed in providers; each brings its own
-// file with its parameters (params_<name>.go) and this (provider_<name>.go).
+// file with its parameters (params_<name>.go), this (provider_<name>.go) and what makes its driver
+// (driver_<name>.go), which is not built into the agent for a LAN (driver_lan.go).
 type providerKind struct {
 	// name is the value of the parameter provider.
 	name string

@@ -2,7 +2,7 @@
 # Installs, upgrades, removes and purges packages in a root file system of Debian, and looks at what a
 # user would look at. Runs in namespaces of its own (install_test.go), first outside the root, then in it.
 #
-#   install.sh ROOT OLD NEW OLD_VERSION NEW_VERSION ONLY_OLD
+#   install.sh ROOT OLD NEW ONLY_OLD
 #
 # ROOT is not written to. OLD and NEW are directories with packages; ONLY_OLD is a file that only the old
 # ones have.
@@ -27,10 +27,9 @@ if [ "$1" != inside ]; then
 	rm -f "$root/etc/dpkg/dpkg.cfg.d/pgrex"
 	exec chroot "$root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive /tmp/install.sh inside "$@"
 fi
-shift
-old_version=$1 new_version=$2 only_old=$3
+only_old=$2
 
-packages='pgrex pgrex-cloudip pgrex-fence-ipmi pgrex-fence-azure'
+packages='pgrex pgrex-cloudip pgrex-cloudip-azure pgrex-fence-ipmi pgrex-fence-azure'
 agents=/usr/lib/ocf/resource.d/pgrex
 
 fail() { echo "FAIL: $*" && exit 1; }
@@ -41,6 +40,9 @@ system() {
 	find / -xdev \( -path /proc -o -path /dev -o -path /tmp -o -path /var/lib/dpkg -o -path /var/log -o -path /var/cache -o -path /run \) -prune \
 		-o -type d -printf '%p %y %m %u %g\n' -o -printf '%p %y %m %u %g %s\n' | sort
 }
+# of FIELD DEB, relation FIELD PACKAGE: what a file, or an installed package, says of itself.
+of() { dpkg-deb --field "$2" "$1"; }
+relation() { dpkg-query -W -f "\${$1}" "$2"; }
 versions() { dpkg-query -W -f '${Version} ${db:Status-Status}\n' $packages 2>/dev/null | sort | uniq -c | sed 's/^ *//'; }
 # has PATTERN reads all of its input; grep -q would leave early, and the program before it would fail.
 has() { grep "$@" >/dev/null; }
@@ -52,17 +54,24 @@ step "before: $(. /etc/os-release && echo "$PRETTY_NAME")"
 system >/tmp/before
 [ ! -e "$agents" ] || fail "pgrex is there already"
 
+old_version=$(of Version /tmp/old/pgrex_*.deb) new_version=$(of Version /tmp/new/pgrex_*.deb)
+dpkg --compare-versions "$old_version" lt "$new_version" || fail "$new_version is no upgrade of $old_version"
 step "install $old_version"
 dpkg --install /tmp/old/*.deb
-want "state of the packages" "$(versions)" "4 $old_version-1 installed"
+want "state of the packages" "$(versions)" "5 $old_version installed"
 [ -e "$only_old" ] || fail "$only_old is missing"
 
 step "upgrade to $new_version"
 dpkg --install /tmp/new/*.deb
-want "state of the packages" "$(versions)" "4 $new_version-1 installed"
+want "state of the packages" "$(versions)" "5 $new_version installed"
 [ ! -e "$only_old" ] || fail "$only_old is still there"
 for p in $packages; do want "files of $p that were changed" "$(dpkg --verify "$p")" ""; done
-[ "$(dpkg-query -W -f '${Depends}' pgrex)" = 'pacemaker (>= 2.1)' ] || fail "pgrex depends on $(dpkg-query -W -f '${Depends}' pgrex)"
+want "what pgrex depends on" "$(relation Depends pgrex)" 'pacemaker (>= 2.1), pacemaker-cli-utils'
+want "what it recommends" "$(relation Recommends pgrex)" 'pgrex-fence-ipmi | pgrex-fence-azure'
+want "what cloudip depends on" "$(relation Depends pgrex-cloudip)" 'pacemaker (>= 2.1)'
+want "what cloudip-azure depends on" "$(relation Depends pgrex-cloudip-azure)" "pgrex-cloudip (= $new_version)"
+for p in pgrex-fence-ipmi pgrex-fence-azure; do want "what $p recommends" "$(relation Depends $p)$(relation Recommends $p)" pacemaker-cli-utils; done
+want "files that are not root's" "$(dpkg --listfiles $packages | grep -v '^$' | sort -u | xargs stat -c '%U:%G %n' | grep -v '^root:root ' || true)" ""
 for page in man7/ocf_pgrex_pgsql.7 man7/ocf_pgrex_cloudip.7 man8/fence_ipmi.8 man8/fence_azure.8; do
 	gzip -dc "/usr/share/man/$page.gz" | has '^\.SH "NAME"' || fail "no manual page $page"
 done
@@ -79,11 +88,12 @@ for agent in fence_ipmi fence_azure; do
 done
 
 step "a node without a cloud"
-dpkg --remove pgrex-cloudip pgrex-fence-azure
-want "agents" "$(cd "$agents" && echo *) $(cd /usr/sbin && echo fence_[i]pmi fence_[a]zure)" "pgsql fence_ipmi fence_[a]zure"
+dpkg --remove pgrex-cloudip-azure pgrex-fence-azure
+want "agents" "$(cd "$agents" && echo *) $(cd /usr/sbin && echo fence_[i]pmi fence_[a]zure)" "cloudip pgsql fence_ipmi fence_[a]zure"
+[ ! -e /usr/libexec/pgrex ] || fail "there is $(echo /usr/libexec/pgrex/*)"
 
 step "remove"
-dpkg --remove pgrex pgrex-fence-ipmi
+dpkg --remove pgrex pgrex-cloudip pgrex-fence-ipmi
 want "state of the packages" "$(versions)" ""
 system >/tmp/after
 diff /tmp/before /tmp/after || fail "removal leaves something behind"

@@ -29,7 +29,7 @@ func TestInstall(t *testing.T) {
 			}
 			// No network: nothing may be fetched. What is mounted ends with the namespaces.
 			cmd := exec.CommandContext(t.Context(), "unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--propagation", "private",
-				script, root, old, dir, oldVersion, specVersion(t), onlyOld)
+				script, root, old, dir, onlyOld)
 			out, err := cmd.CombinedOutput()
 			t.Logf("%s", out)
 			if err != nil {

@@ -84,7 +84,7 @@ func TestSameLayout(t *testing.T) {
 func checkoutWithPrograms(t *testing.T) string {
 	t.Helper()
 	dir := checkout(t)
-	for program := range strings.FieldsSeq(command(t, dir, "make", "-s", "--eval", "print: ; @echo $(AGENTS) $(addprefix fence_,$(FENCES))", "print")) {
+	for program := range strings.FieldsSeq(command(t, dir, "make", "-s", "--eval", "print: ; @echo $(AGENTS) $(WITH_CLOUD) $(addprefix fence_,$(FENCES))", "print")) {
 		if err := os.WriteFile(filepath.Join(dir, "bin", program), nil, 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -93,7 +93,7 @@ func checkoutWithPrograms(t *testing.T) string {
 }
 
 // withCloud are the packages that may link the SDK of a cloud.
-var withCloud = []string{"pgrex-cloudip", "pgrex-fence-azure"}
+var withCloud = []string{"pgrex-cloudip-azure", "pgrex-fence-azure"}
 
 // Each package has one program, which says its version and commit, and the
 // licence of every module it links. A node without a cloud gets no cloud's SDK.

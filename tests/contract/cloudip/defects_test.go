@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"pgrex/tests/contract/resource"
 	"pgrex/tests/contract/sandbox"
 )
 
@@ -338,6 +339,24 @@ func TestWrongInputs(t *testing.T) {
 		action("start", params{"ip": value}).Want(t, notConfigured)
 		action("stop", params{"ip": value}).Want(t, ok)
 	}
+}
+
+// A machine of Azure without the driver is that node's trouble: exit code and reason say so, nothing is
+// started, and what is there is stopped.
+func TestDriverMissing(t *testing.T) {
+	begin(t)
+	p := v4(params{"provider": "azure"})
+	for _, what := range []string{"start", "validate-all"} {
+		if o := action(what, p).Want(t, resource.NotInstalled); !strings.Contains(o.Reason(), "install the package pgrex-cloudip-azure") {
+			t.Errorf("%s: the reason %q names no package", what, o.Reason())
+		}
+		wantGone(t, vip4)
+	}
+	probe(p).Want(t, notRunning)
+	action("stop", p).Want(t, ok)
+	action("start", v4(nil)).Must(t, ok)
+	action("stop", p).Want(t, ok)
+	wantGone(t, vip4)
 }
 
 // Values that IPaddr2 takes and that are easily refused.

@@ -83,7 +83,7 @@ func (c *Cluster) files(o Options, node string, i int) (map[string]string, error
 	}
 	needed := []string{"pgsql", "cloudip", "fence_ipmi"}
 	if o.Azure {
-		needed = []string{"pgsql", "cloudip", "fence_azure"}
+		needed = []string{"pgsql", "cloudip", "cloudip-azure", "fence_azure"}
 	}
 	for bin, path := range agentPaths() {
 		b, err := os.ReadFile(filepath.Join(o.Bin, bin))
@@ -100,10 +100,11 @@ func (c *Cluster) files(o Options, node string, i int) (map[string]string, error
 // agentPaths says where our agents go on a node, by the names of the binaries.
 func agentPaths() map[string]string {
 	return map[string]string{
-		"pgsql":       "/usr/lib/ocf/resource.d/pgrex/pgsql",
-		"cloudip":     "/usr/lib/ocf/resource.d/pgrex/cloudip",
-		"fence_ipmi":  "/usr/sbin/fence_ipmi",
-		"fence_azure": "/usr/sbin/fence_azure",
+		"pgsql":         "/usr/lib/ocf/resource.d/pgrex/pgsql",
+		"cloudip":       "/usr/lib/ocf/resource.d/pgrex/cloudip",
+		"cloudip-azure": "/usr/libexec/pgrex/cloudip-azure",
+		"fence_ipmi":    "/usr/sbin/fence_ipmi",
+		"fence_azure":   "/usr/sbin/fence_azure",
 	}
 }
 

@@ -27,6 +27,8 @@ type Process struct {
 	Args []string
 	// Exe is its program's path on the node.
 	Exe string
+	// Replaced says that another file, or none, has that path by now.
+	Replaced bool
 	// Parent is its parent's number.
 	Parent int
 }
@@ -106,7 +108,8 @@ func read(pid int) (Process, bool) {
 	if err != nil {
 		return Process{}, false
 	}
-	p := Process{Pid: pid, Exe: strings.TrimSuffix(exe, " (deleted)")}
+	exe, replaced := strings.CutSuffix(exe, " (deleted)")
+	p := Process{Pid: pid, Exe: exe, Replaced: replaced}
 	for _, a := range bytes.Split(bytes.TrimRight(cmd, "\x00"), []byte{0}) {
 		p.Args = append(p.Args, string(a))
 	}

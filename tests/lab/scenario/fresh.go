@@ -66,8 +66,15 @@ func fresh(ctx context.Context, o *cluster.Options, log func(string, ...any)) er
 // gives the same bytes.
 const packagesCache = "/var/cache/pgrex-lab/packages-"
 
+// olderVersion is that of the packages which an upgrade begins with, of the same
+// commit, and olderDir where they are on each machine and beside the others.
+const (
+	olderVersion = "0.0.1"
+	olderDir     = "older"
+)
+
 // carried are the packages of the checked-out commit, as an operator has carried
-// them to each machine.
+// them to each machine, and older ones.
 func carried(ctx context.Context, project string) (map[string]string, error) {
 	commit, err := host.Output(ctx, "git", "-C", project, "rev-parse", "HEAD")
 	if err != nil {
@@ -80,13 +87,20 @@ func carried(ctx context.Context, project string) (map[string]string, error) {
 			return nil, err
 		}
 	}
+	older, err := filepath.Glob(filepath.Join(dir, olderDir, "*.deb"))
+	if err == nil && len(older) == 0 {
+		err = errors.New("no older packages in " + dir)
+	}
+	if err != nil {
+		return nil, err
+	}
 	files := map[string]string{}
-	for _, deb := range debs {
+	for _, deb := range append(older, debs...) {
 		b, err := os.ReadFile(deb)
 		if err != nil {
 			return nil, err
 		}
-		files["/root/"+filepath.Base(deb)] = string(b)
+		files["/root"+strings.TrimPrefix(deb, dir)] = string(b)
 	}
 	return files, nil
 }
@@ -100,7 +114,12 @@ func makePackages(ctx context.Context, project, dir string) ([]string, error) {
 		return nil, err
 	}
 	defer func() { _ = os.RemoveAll(tmp) }()
-	if _, err := inCheckout(ctx, project, filepath.Join(project, "rpm/build.sh"), tmp); err != nil {
+	build := filepath.Join(project, "rpm/build.sh")
+	_, err = inCheckout(ctx, project, build, tmp)
+	if err == nil {
+		_, err = inCheckout(ctx, project, "env", "VERSION="+olderVersion, build, filepath.Join(tmp, olderDir))
+	}
+	if err != nil {
 		return nil, fmt.Errorf("cannot make the packages: %w", err)
 	}
 	// Those of other commits are not asked for again.

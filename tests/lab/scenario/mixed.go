@@ -137,7 +137,7 @@ func mixedAgents(ctx context.Context, r *Run) error {
 }
 
 // replaceAgents puts agents onto a node in the documented frame, and shows that no
-// server was restarted and no attribute changed.
+// server was restarted, no attribute changed, and the watcher is theirs.
 func (r *Run) replaceAgents(ctx context.Context, node, bin string) error {
 	was, err := r.picture(ctx)
 	if err != nil {
@@ -173,6 +173,9 @@ func (r *Run) replaceAgents(ctx context.Context, node, bin string) error {
 	now, err := r.picture(ctx)
 	if err == nil {
 		err = was.differs(now)
+	}
+	if err == nil {
+		err = r.freshWatcher(ctx, node)
 	}
 	return err
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"pgrex/tests/lab/cluster"
@@ -143,6 +144,9 @@ func (g *reader) upgrades(ctx context.Context) error {
 	if err := g.settled(ctx); err != nil {
 		return err
 	}
+	if err := g.downgrade(ctx); err != nil {
+		return err
+	}
 	was, err := g.picture(ctx)
 	if err != nil {
 		return err
@@ -152,7 +156,7 @@ func (g *reader) upgrades(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		return errors.Join(was.differs(now), g.WaitHealthy(ctx, 20*time.Second))
+		return errors.Join(was.differs(now), g.upgraded(ctx), g.WaitHealthy(ctx, 20*time.Second))
 	}}
 	back := func(node string) around {
 		return around{after: func(ctx context.Context, _ string) error { return g.WaitSync(ctx, node, time.Minute) }}
@@ -165,6 +169,42 @@ func (g *reader) upgrades(ctx context.Context) error {
 		return err
 	}
 	return g.WaitHealthy(ctx, 20*time.Second)
+}
+
+// downgrade gives every node the older packages that it carries.
+func (g *reader) downgrade(ctx context.Context) error {
+	for _, n := range g.NodeNames() {
+		out, err := g.Sh(ctx, n, "dpkg --install /root/"+olderDir+"/*.deb 2>&1")
+		if err != nil {
+			return fmt.Errorf("%w: %s", err, out)
+		}
+		if v, err := g.version(ctx, n); err != nil || !strings.Contains(v, olderVersion+" ") {
+			return errors.Join(err, fmt.Errorf("the agent on %s is %q, not the older one", n, v))
+		}
+		if err := g.freshWatcher(ctx, n); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// upgraded shows that every node has other agents than the older ones, and a watcher
+// of theirs.
+func (g *reader) upgraded(ctx context.Context) error {
+	for _, n := range g.NodeNames() {
+		v, err := g.version(ctx, n)
+		if err == nil && strings.Contains(v, olderVersion+" ") {
+			err = fmt.Errorf("%s still has %q", n, v)
+		}
+		if err == nil {
+			err = g.freshWatcher(ctx, n)
+		}
+		if err != nil {
+			return err
+		}
+		g.Log("agent on %s: %s", n, v)
+	}
+	return nil
 }
 
 func (g *reader) rebuilds(ctx context.Context) error {

@@ -84,6 +84,17 @@ func (r *Run) watched(ctx context.Context, node string, within time.Duration) er
 	})
 }
 
+// freshWatcher waits until one watcher runs on a node, of the program that is
+// installed there now.
+func (r *Run) freshWatcher(ctx context.Context, node string) error {
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	return host.Poll(ctx, "a watcher of the installed agent on "+node, 200*time.Millisecond, func() (bool, error) {
+		ps, err := r.watchersOn(node)
+		return len(ps) == 1 && !ps[0].Replaced, err
+	})
+}
+
 // failuresOn is how many failures of the server the cluster counts on a node.
 func (r *Run) failuresOn(ctx context.Context, node string) (int, error) {
 	out, err := r.Sh(ctx, node, "cibadmin --query --xpath \"//node_state[@uname='"+node+"']//nvpair[starts-with(@name,'fail-count-pgsql')]\" 2>/dev/null || true")

@@ -5,6 +5,6 @@
 // real name. The agent is unmodified. A client talks to the address all the time,
 // and what it heard from whom is judged.
 //
-// They need root, the packages that `make deps` installs, and bin/cloudip (or
-// PGREX_BIN), and fail without them.
+// They need root, the packages that `make deps` installs, bin/cloudip and
+// bin/cloudip-azure (or PGREX_BIN), and fail without them.
 package azure

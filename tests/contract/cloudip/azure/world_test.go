@@ -20,9 +20,11 @@ import (
 )
 
 const (
-	agent   = "/usr/lib/ocf/resource.d/pgrex/cloudip"
-	ipaddr2 = "/usr/lib/ocf/resource.d/heartbeat/IPaddr2"
-	hosts   = sandbox.Work + "/hosts"
+	// What Pacemaker calls, and what that hands over to.
+	agent     = "/usr/lib/ocf/resource.d/pgrex/cloudip"
+	withAzure = "/usr/libexec/pgrex/cloudip-azure"
+	ipaddr2   = "/usr/lib/ocf/resource.d/heartbeat/IPaddr2"
+	hosts     = sandbox.Work + "/hosts"
 )
 
 var vip = netip.MustParseAddr(network.VIPPrimary)
@@ -30,7 +32,7 @@ var vip = netip.MustParseAddr(network.VIPPrimary)
 func TestMain(m *testing.M) {
 	os.Exit(sandbox.Main(m, sandbox.Config{
 		Needs:     []string{"nsenter", "unshare", "ip", "nft", "sysctl", ipaddr2},
-		Installed: []string{agent},
+		Installed: []string{agent, withAzure},
 		// Its own logs and state; each machine gets another /run.
 		Empty:    []sandbox.Dir{{Path: "/var/log/pacemaker", Mode: 0o755}},
 		Parallel: 6, // most of the time goes by in waiting for the cloud

@@ -1,3 +1,5 @@
+//go:build !lan
+
 package main
 
 import (
