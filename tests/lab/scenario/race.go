@@ -107,6 +107,7 @@ func (x *Race) Scenario() Scenario {
 }
 
 func (x *Race) play(ctx context.Context, r *Run) error {
+	x.boots = nil // a matrix plays it on one cluster after the other
 	for n := range x.Rounds {
 		if n > 0 {
 			if err := r.Heal(ctx, healLimit); err != nil {
