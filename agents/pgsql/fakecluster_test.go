@@ -218,6 +218,11 @@ func (f *fakeCluster) Run(ctx context.Context, cmd proc.Cmd) (proc.Result, error
 	}
 	if odd != nil && odd.hang {
 		<-ctx.Done()
+		if odd.late {
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			_, _ = f.carryOut(ctx, cmd, line)
+		}
 		return proc.Result{}, &proc.KilledError{Cmd: line, Err: ctx.Err()}
 	}
 	failed := proc.Result{}

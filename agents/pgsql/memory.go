@@ -133,12 +133,16 @@ func (a *agent) saveRecord(ctx context.Context, r replication.Record) error {
 		return err
 	}
 	a.memory.file, a.memory.newest = r, r
-	err := a.apply(ctx, forever(a.nodeName(a.conf.self), a.conf.attr(attrRecord), r.String()))
+	again, err := a.insist(ctx, forever(a.nodeName(a.conf.self), a.conf.attr(attrRecord), r.String()))
 	if err != nil {
 		return fmt.Errorf("write the record to the cluster's configuration: %w", err)
 	}
 	a.memory.cib = r
 	a.log.Info("record", "record", r.String())
+	if again {
+		// What the rule went by is as old as the wait for this write.
+		return a.remember(ctx)
+	}
 	return nil
 }
 

@@ -197,7 +197,8 @@ a standby works: "normal", "normal (master)" on the primary, or "ERROR".`,
 		{
 			Name: "crm_attr_timeout", Type: meta.Seconds, Default: "5", Min: number(0), Reloadable: true,
 			Short: "Seconds allowed for one write of a permanent node attribute",
-			Long: `After this time the write is given up and tried again, as long as the timeout of the operation allows.
+			Long: `After this time the write is given up. A promotion tries that of its record again, as long as the timeout of
+the operation allows; whatever else was not written is left to the next monitor.
 Raise it only if the logs tell of such writes that were given up.`,
 		},
 	}

@@ -207,6 +207,12 @@ func (a *agent) carryOut(ctx context.Context, conn *pg.Conn, r *round, steps []r
 			return err
 		}
 	}
+	if a.promoting() {
+		// The record has ended the others' rights, and the scores prove nothing: the
+		// first monitor of the new primary mends them.
+		a.try(ctx, writes...)
+		return nil
+	}
 	return flush()
 }
 

@@ -81,18 +81,19 @@ func TestCarryOutStops(t *testing.T) {
 	open := replication.Step{Kind: replication.Open}
 	for _, tt := range []struct {
 		name    string
+		action  string
 		trouble func(string) *trouble
 		steps   []replication.Step
 		never   string // no write holds this
 		file    bool   // the record file is written
 	}{
-		{"the record, then the score", refuse("pgsql-record"), []replication.Step{save, setScore("n2", replication.Standby), open}, "n2 master-pgsql", true},
-		{"the score, then the record", refuse("--node=n2", "master-pgsql"), []replication.Step{setScore("n2", replication.Never), save, open}, "pgsql-record", false},
-		{"the last score", refuse("--node=n2", "master-pgsql"), []replication.Step{save, setScore("n2", replication.Never)}, "nothing", true},
+		{"the record, then the score", "promote", refuse("pgsql-record"), []replication.Step{save, setScore("n2", replication.Standby), open}, "n2 master-pgsql", true},
+		{"the score, then the record", "promote", refuse("--node=n2", "master-pgsql"), []replication.Step{setScore("n2", replication.Never), save, open}, "pgsql-record", false},
+		{"the last score", "monitor", refuse("--node=n2", "master-pgsql"), []replication.Step{save, setScore("n2", replication.Never)}, "nothing", true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			f := newFakeCluster("n1", "n1", "n2")
-			a, _ := remembered(t, f, "promote", nil)
+			a, _ := remembered(t, f, tt.action, nil)
 			f.trouble = tt.trouble
 			r := &round{}
 			if err := a.carryOut(t.Context(), nil, r, tt.steps); !errors.Is(err, crm.ErrNotConnected) {
@@ -335,6 +336,82 @@ func TestPursuePromotion(t *testing.T) {
 			t.Errorf("%v, opened %v", err, r.opened)
 		}
 	})
+}
+
+// A cluster that takes no write of the record until the membership has changed costs a promotion time
+// and nothing else, whether the attempts that were given up are carried out late or never.
+func TestPromotionInsists(t *testing.T) {
+	t.Parallel()
+	const rival = "epoch=9005 primary=n1 entitled=n1 leaving= system=7 timeline=2 lsn=0/5000000"
+	for _, tt := range []struct {
+		name         string
+		hang         int // attempts that are given up
+		late, fenced bool
+		scores       bool // the scores cannot be written
+		rival        bool // meanwhile our copy learns of another's promotion
+		opens        bool
+		logged       string
+	}{
+		{name: "the other node is fenced meanwhile", hang: 2, opens: true, logged: "trying again"},
+		{name: "carried out late", hang: 1, late: true, opens: true, logged: "trying again"},
+		{name: "another was promoted meanwhile", hang: 1, fenced: true, rival: true, logged: "trying again"},
+		{name: "until time is up", hang: 100, fenced: true, logged: "trying again"},
+		{name: "the scores cannot be written", scores: true, opens: true, logged: "node attributes not written"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			f := newFakeCluster("n2", "n1", "n2")
+			f.set("n1", "pgsql-record", record5, true)
+			f.set("n2", "master-pgsql", "100", false)
+			f.set("n1", "master-pgsql", "1000", false)
+			f.happened("n1", "promote 0", "demote 0")
+			switch {
+			case tt.fenced:
+				f.fence("n1")
+			case !tt.scores:
+				f.lose("n1")
+			}
+			a, log := remembered(t, f, "promote", map[string]string{"OCF_RESKEY_CRM_meta_on_node": "n2", "OCF_RESKEY_crm_attr_timeout": "1"})
+			asked := 0
+			f.trouble = func(line string) *trouble {
+				switch {
+				case tt.scores && strings.Contains(line, "--name=master-pgsql"):
+					return &trouble{exit: 102}
+				case !strings.Contains(line, "--name=pgsql-record") || asked == tt.hang:
+					return nil
+				}
+				if asked++; asked == tt.hang && tt.rival {
+					f.here().put("n1", "pgsql-record", rival, true)
+				} else if asked == tt.hang {
+					f.fence("n1")
+				}
+				return &trouble{hang: true, late: tt.late}
+			}
+			r := &round{status: standbyStatus("")}
+			d, err := a.pursue(short(t, 3500*time.Millisecond), nil, r, replication.Promote)
+			if tt.hang == 100 && !errors.Is(err, crm.ErrTimeout) || tt.hang < 100 && err != nil {
+				t.Errorf("%v", err)
+			}
+			if r.opened != tt.opens || (d.Verdict == replication.Done) != tt.opens {
+				t.Errorf("%v, opened %v: %s", d, r.opened, log)
+			}
+			if got := parseRecord(t, f.record("n2", "n2")); tt.opens && (got.Epoch < 1005 || !got.Equal(a.memory.file)) {
+				t.Errorf("our entry is %v, our file %v", got, a.memory.file)
+			}
+			says(t, log.String(), tt.logged)
+		})
+	}
+}
+
+// Whoever looks after a primary gives a write of the record up at once: the next monitor tries it again.
+func TestMonitorDoesNotInsist(t *testing.T) {
+	t.Parallel()
+	f := newFakeCluster("n1", "n1", "n2")
+	a, _ := remembered(t, f, "monitor", map[string]string{"OCF_RESKEY_crm_attr_timeout": "1"})
+	f.trouble = func(string) *trouble { return &trouble{hang: true} }
+	if err := a.saveRecord(short(t, 5*time.Second), parseRecord(t, record5)); !errors.Is(err, crm.ErrTimeout) || len(f.writes()) != 1 {
+		t.Errorf("%v, wrote %q", err, f.writes())
+	}
 }
 
 func TestNamesInForce(t *testing.T) {

@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"time"
 
 	"pgrex/lib/crm"
 	"pgrex/lib/replication"
@@ -52,6 +54,36 @@ func (a *agent) begin(ctx context.Context, writes ...crm.Write) (wait func() err
 		return nil
 	}
 }
+
+// insist is apply of one write that a promotion must not lack: one that timed out
+// is tried again for as long as ctx lives, and again says so. After a cut the
+// configuration takes none until the membership has changed, which may be long
+// after crm_attr_timeout, and a promotion that failed may leave nobody to be
+// promoted. Whoever looks after a primary gives up: the next monitor comes anyway,
+// and this one's time is not to be used up.
+//
+// An attempt that timed out may be carried out late, but not after a later write of
+// this node has been confirmed, so it cannot put an older value in place of a newer
+// one: its tool is dead before the next begins, and the configuration's daemon
+// hands on what it was given in that order, each confirmed once it is carried out.
+func (a *agent) insist(ctx context.Context, w crm.Write) (again bool, err error) {
+	for {
+		err = a.apply(ctx, w)
+		if !a.promoting() || !errors.Is(err, crm.ErrTimeout) {
+			return again, err
+		}
+		a.log.Warn("a node attribute was not written in time; trying again", "attribute", w.Name, "error", err)
+		again = true
+		select {
+		case <-ctx.Done():
+			return again, err
+		case <-time.After(waitPoll):
+		}
+	}
+}
+
+// promoting reports whether this action is the promotion of this node.
+func (a *agent) promoting() bool { return a.call.Action == "promote" }
 
 // note takes writes that were carried out over into our picture of the memory.
 func (a *agent) note(writes []crm.Write) {
