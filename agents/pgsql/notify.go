@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"pgrex/lib/pg"
+	"pgrex/lib/replication"
 )
 
 // joinPatience is how long the primary waits, after a standby was started, for it
@@ -135,8 +136,9 @@ func (a *agent) awaitStandbys(ctx context.Context, conn *pg.Conn, st pg.Status) 
 	defer cancel()
 	tick := time.NewTicker(waitPoll)
 	defer tick.Stop()
+	started, known := slices.Clone(a.call.Notify.Start), false
 	for {
-		missing := slices.DeleteFunc(slices.Clone(a.call.Notify.Start), func(n string) bool {
+		missing := slices.DeleteFunc(slices.Clone(started), func(n string) bool {
 			s, ok := st.Sender(n)
 			return strings.EqualFold(n, a.conf.self) || ok && s.State == "streaming"
 		})
@@ -150,12 +152,29 @@ func (a *agent) awaitStandbys(ctx context.Context, conn *pg.Conn, st pg.Status) 
 			return st
 		case <-tick.C:
 		}
+		if !known {
+			// Once is enough: this is told when every start has ended.
+			known, started = true, a.startedWell(ctx, started)
+		}
 		fresh, err := conn.Status(ctx)
 		if err != nil {
 			return st
 		}
 		st = fresh
 	}
+}
+
+// startedWell leaves out the nodes whose start has failed: Pacemaker names them as
+// started all the same, and the whole transition waits for this notification. The
+// result of a start is in the cluster's memory before anybody is told of it.
+func (a *agent) startedWell(ctx context.Context, nodes []string) []string {
+	if err := a.remember(ctx); err != nil {
+		a.log.Info("waiting for every node that was to start: the cluster's memory was not read", "error", err)
+		return nodes
+	}
+	return slices.DeleteFunc(nodes, func(n string) bool {
+		return a.presence(n) != replication.Online || !a.node(n).MayRun(a.conf.resource)
+	})
 }
 
 // listed says whether a list of a notification has a node in it. Pacemaker writes node
