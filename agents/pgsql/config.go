@@ -125,7 +125,9 @@ var shared = []string{"/", "/tmp", "/var/tmp", "/run", "/var/run", "/var", "/etc
 
 // check finds what the declaration of the parameters cannot: rules between
 // parameters. The answers are ErrConfigured, which stops the resource everywhere
-// until someone mends the configuration.
+// until someone mends the configuration. That node_list lacks this node is true of
+// this node alone: ErrInstalled keeps the resource off it, and off no other. A probe
+// is not answered by it, because Pacemaker takes that code for "does not run here".
 func (c config) check(call *ocf.Call) error {
 	if call.ParamErr != nil {
 		return call.ParamErr
@@ -167,11 +169,14 @@ func (c config) check(call *ocf.Call) error {
 	// will be.
 	case call.InCluster && call.PromotedMax == 0 && !call.Promotable && call.Action != "validate-all":
 		return bad("rep_mode=%s needs a promotable clone (pcs resource create ... promotable notify=true)", c.mode)
-	case call.InCluster && !slices.Contains(c.nodes, c.self):
-		return bad("node_list (%s) does not name this node, %s", strings.Join(c.nodes, " "), c.self)
+	case call.InCluster && !c.listed(c.self) && !call.Probe:
+		return ocf.Errorf(ocf.ErrInstalled, "node_list (%s) does not name this node, %s", strings.Join(c.nodes, " "), c.self)
 	}
 	return nil
 }
+
+// listed says whether node_list names a node.
+func (c config) listed(node string) bool { return slices.Contains(c.nodes, node) }
 
 // within says whether a path is a directory or lies below it.
 func within(path, dir string) bool {

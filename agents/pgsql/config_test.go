@@ -24,6 +24,7 @@ func TestCheck(t *testing.T) {
 		action string
 		env    map[string]string
 		says   []string // nil: nothing is wrong
+		code   ocf.Code // 0: ErrConfigured
 	}{
 		{name: "as documented"},
 		{name: "async", env: map[string]string{p("rep_mode"): "async"}},
@@ -63,7 +64,9 @@ func TestCheck(t *testing.T) {
 		{name: "no address, slave", env: map[string]string{p("rep_mode"): "slave", p("master_ip"): unset}, says: []string{"master_ip", "rep_mode=slave"}},
 		{name: "no nodes", env: map[string]string{p("node_list"): unset}, says: []string{"node_list", "must name all nodes"}},
 		{name: "blank nodes", env: map[string]string{p("node_list"): "  "}, says: []string{"node_list", "must name all nodes"}},
-		{name: "this node is missing", env: map[string]string{p("node_list"): "n2 n3"}, says: []string{"node_list (n2 n3)", "n1"}},
+		{name: "this node is missing", env: map[string]string{p("node_list"): "n2 n3"}, says: []string{"node_list (n2 n3)", "n1"}, code: ocf.ErrInstalled},
+		{name: "this node is missing, monitor", action: "monitor", env: map[string]string{p("node_list"): "n2 n3", m("interval"): "9000"}, says: []string{"node_list (n2 n3)", "n1"}, code: ocf.ErrInstalled},
+		{name: "this node is missing, probe", action: "monitor", env: map[string]string{p("node_list"): "n2 n3", m("interval"): "0"}},
 		{name: "this node is missing, no cluster", env: map[string]string{p("node_list"): "n2 n3", noCluster: unset}},
 
 		{name: "slave in a promotable clone", env: map[string]string{p("rep_mode"): "slave"}, says: []string{"rep_mode=slave", "promotable clone"}},
@@ -84,8 +87,11 @@ func TestCheck(t *testing.T) {
 				}
 				return
 			}
-			if err == nil || ocf.CodeOf(err) != ocf.ErrConfigured {
-				t.Fatalf("%v (code %v), want code 6", err, ocf.CodeOf(err))
+			if tt.code == 0 {
+				tt.code = ocf.ErrConfigured
+			}
+			if err == nil || ocf.CodeOf(err) != tt.code {
+				t.Fatalf("%v (code %d), want code %d", err, ocf.CodeOf(err), tt.code)
 			}
 			says(t, err.Error(), tt.says...)
 		})

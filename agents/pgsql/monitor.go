@@ -51,10 +51,23 @@ func (a *agent) monitor(ctx context.Context) error {
 	if !a.conf.replicates() {
 		return a.monitorAlone(ctx, st)
 	}
+	if a.clustered() && !a.conf.listed(a.conf.self) {
+		return unlisted(st)
+	}
 	if st.InRecovery {
 		return a.monitorStandby(ctx, conn, st)
 	}
 	return a.monitorPrimary(ctx, conn, st)
+}
+
+// unlisted answers a probe that finds a server on a node that node_list does not
+// name. It says what runs, so that the cluster ends it, and does nothing for it: the
+// node takes no part in an election and grants no right.
+func unlisted(st pg.Status) error {
+	if st.InRecovery {
+		return nil
+	}
+	return ocf.Status(ocf.RunningPromoted)
 }
 
 // monitorDead answers when no postmaster is there. Children that outlived it

@@ -21,8 +21,9 @@ slave: this cluster runs a single standby that follows a primary elsewhere, at m
 			Name: "node_list", Type: meta.String, Reloadable: true,
 			Short: "All nodes that run the resource, separated by blanks",
 			Long: `The cluster's names of all nodes that may be primary or standby (compared without regard to case). Required
-with rep_mode=sync and async. A node that is missing here is never a synchronous standby and never promoted, and the
-rules that protect acknowledged commits count on the list being complete.`,
+with rep_mode=sync and async. A node that is missing here is never a synchronous standby and never promoted; no server
+is started there, one that runs is stopped, and the other nodes go on. The rules that protect acknowledged commits
+count on the list being complete: name a node before it is to run the resource, and take it out when it no longer does.`,
 		},
 		{
 			Name: "master_ip", Type: meta.String, Reloadable: true,

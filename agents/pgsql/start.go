@@ -123,7 +123,8 @@ func (a *agent) startReplicating(ctx context.Context, ps pg.Processes) error {
 		return ocf.Errorf(ocf.ErrGeneric, "the server came up as a primary though standby.signal was written: look at the server's log")
 	}
 	if set := st.Setting("synchronous_standby_names"); set.Value != "" {
-		return ocf.Errorf(ocf.ErrConfigured, "synchronous_standby_names = %q is set by %s: remove it there, the agent sets it in %s", set.Value, set.From(), a.conf.repModeFile())
+		// Found in this node's files: ErrConfigured would stop the primary elsewhere as well.
+		return ocf.Errorf(ocf.ErrInstalled, "synchronous_standby_names = %q is set by %s: remove it there, the agent sets it in %s", set.Value, set.From(), a.conf.repModeFile())
 	}
 	return a.started(ctx, conn, st)
 }
@@ -215,14 +216,15 @@ func (a *agent) ready(ctx context.Context) error {
 }
 
 // reachable finds a socketdir in which the server does not listen: it would start
-// well, and every monitor would fail.
+// well, and every monitor would fail. Where it listens, this node's files say, so
+// that the other nodes go on.
 func (a *agent) reachable() error {
 	pf, err := a.server.PidFile()
 	if err != nil || a.conf.socketDir == "" || a.conf.host != "" {
 		return nil
 	}
 	if !exists(filepath.Join(a.conf.socketDir, ".s.PGSQL."+strconv.Itoa(pf.Port))) && !strings.HasPrefix(a.conf.socketDir, "@") {
-		return ocf.Errorf(ocf.ErrConfigured, "socketdir=%s, but the server listens in %s: set socketdir to that, or unix_socket_directories in %s",
+		return ocf.Errorf(ocf.ErrInstalled, "socketdir=%s, but the server listens in %s: set socketdir to that, or unix_socket_directories in %s",
 			a.conf.socketDir, pf.SocketDir, a.conf.configFile)
 	}
 	return nil

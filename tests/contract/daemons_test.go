@@ -142,12 +142,14 @@ func TestClusterParameters(t *testing.T) {
 		params params
 		env    []string
 		says   string
+		code   int
 	}{
 		{"not promotable", nil, []string{
 			"OCF_RESKEY_CRM_meta_promotable=false", "OCF_RESKEY_CRM_meta_promoted_max=0", "OCF_RESKEY_CRM_meta_master_max=0",
-		}, "promotable"},
-		{"node not in node_list", params{"node_list": "other another"}, nil, node},
-		{"slave as a promotable clone", params{"rep_mode": "slave"}, nil, "rep_mode=slave"},
+		}, "promotable", notConfigured},
+		// Of this node alone: on the others it runs on.
+		{"node not in node_list", params{"node_list": "other another"}, nil, node, notInstalled},
+		{"slave as a promotable clone", params{"rep_mode": "slave"}, nil, "rep_mode=slave", notConfigured},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -158,7 +160,7 @@ func TestClusterParameters(t *testing.T) {
 				c.Env = tt.env
 				return c
 			}
-			o := try("start").Want(t, notConfigured)
+			o := try("start").Want(t, tt.code)
 			if !strings.Contains(o.Reason(), tt.says) {
 				t.Errorf("the reason %q does not tell of %q", o.Reason(), tt.says)
 			}
@@ -167,7 +169,9 @@ func TestClusterParameters(t *testing.T) {
 			try("stop").Want(t, ok)
 
 			action("start", s.replicated()).Must(t, ok)
-			try("monitor").Want(t, notConfigured)
+			recurring := try("monitor")
+			recurring.Interval = "10000"
+			recurring.Want(t, tt.code)
 			try("stop").Want(t, ok)
 			s.mustBeGone(t)
 		})

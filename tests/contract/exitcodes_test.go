@@ -301,8 +301,8 @@ func TestForeignSynchronousStandbyNames(t *testing.T) {
 				if err := s.connect(t).QueryRow(t.Context(), "show synchronous_standby_names").Scan(&value); err != nil || value != "" {
 					t.Errorf("start succeeded with synchronous_standby_names = %q (%v)", value, err)
 				}
-			} else if o.Code != notConfigured || !strings.Contains(o.Reason(), "synchronous_standby_names") {
-				t.Errorf("start: want code %d and a reason: %v", notConfigured, o)
+			} else if o.Code != notInstalled || !strings.Contains(o.Reason(), "synchronous_standby_names") {
+				t.Errorf("start: want code %d and a reason: %v", notInstalled, o)
 			}
 			action("stop", p).Want(t, ok)
 			s.mustBeGone(t)

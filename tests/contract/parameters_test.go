@@ -50,7 +50,7 @@ func TestPlaces(t *testing.T) {
 		}, ok, "", nil},
 		{"socket directory that the server does not use", func(t *testing.T, s *server) params {
 			return params{"socketdir": sandbox.TempDir(t)}
-		}, notConfigured, "socketdir", nil},
+		}, notInstalled, "socketdir", nil},
 		{"TCP", func(t *testing.T, s *server) params {
 			return params{"pghost": "127.0.0.1"}
 		}, ok, "", nil},
