@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -182,12 +183,25 @@ func (a *agent) node(name string) crm.Node {
 	return n
 }
 
+// peers are the other nodes that count: those of node_list, and those that left it
+// while the record still concerns them. Only what the cluster shows of such a node
+// can prove that its older right is gone.
+func (a *agent) peers() []string {
+	all := slices.Clone(a.conf.nodes)
+	for _, n := range a.memory.newest.Concerned() {
+		if !a.conf.listed(n) {
+			all = append(all, n)
+		}
+	}
+	return slices.DeleteFunc(all, func(n string) bool { return n == a.conf.self })
+}
+
 // promoted is the other node that the cluster has as promoted, "" for none. What
 // this node is, its own server tells.
 func (a *agent) promoted() string {
 	found := ""
-	for _, n := range a.conf.nodes {
-		if n == a.conf.self || a.node(n).Roles[a.conf.resource] != crm.Promoted {
+	for _, n := range a.peers() {
+		if a.node(n).Roles[a.conf.resource] != crm.Promoted {
 			continue
 		}
 		// Without fencing nothing ever empties the history of a node that is gone.
@@ -261,12 +275,15 @@ func (a *agent) observation() replication.Observation {
 		o.Promoted = a.conf.self
 	}
 	o.Accept, o.Accepted = a.accepted()
-	for _, n := range a.conf.nodes {
-		if n == a.conf.self {
+	for _, n := range a.peers() {
+		p := replication.Peer{Presence: a.presence(n), Score: a.score(n)}
+		p.Copy, p.CopyKnown = a.memory.copies[n]
+		if !a.conf.listed(n) {
+			// It neither votes nor is elected: what it says of itself does not count.
+			o.Peers[n] = p
 			continue
 		}
-		p := replication.Peer{Presence: a.presence(n), Score: a.score(n), Voter: a.voter(n)}
-		p.Copy, p.CopyKnown = a.memory.copies[n]
+		p.Voter = a.voter(n)
 		if v := a.node(n).Transient[a.conf.attr(attrPosition)]; v != "" {
 			pos, err := replication.ParsePublished(v)
 			if err != nil {

@@ -41,11 +41,24 @@ func TestOthersAreEndedOnce(t *testing.T) {
 	if first == second || second != third {
 		t.Errorf("walsenders %s, %s, %s: want the first to be ended and the second to be left\n%s", first, second, third, log)
 	}
-	loaded := n1.sql("SELECT pg_conf_load_time()")
-	n1.sql("SELECT pg_reload_conf()")
-	n1.eventually("the reload", func() bool { return n1.sql("SELECT pg_conf_load_time()") != loaded })
+	reload := func() {
+		t.Helper()
+		loaded := n1.sql("SELECT pg_conf_load_time()")
+		n1.sql("SELECT pg_reload_conf()")
+		n1.eventually("the reload", func() bool { return n1.sql("SELECT pg_conf_load_time()") != loaded })
+	}
+	reload()
 	if fourth, fifth := end(), end(); fourth == fifth {
 		t.Errorf("after a reload walsender %s was left", fifth)
+	}
+	// Commits may have waited for n2 until it left node_list.
+	a.conf.nodes = []string{"n1", "n3"}
+	if err := a.remember(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	reload()
+	if sixth, seventh := end(), end(); sixth == seventh {
+		t.Errorf("walsender %s of a node that left node_list was left", seventh)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -145,7 +146,7 @@ func (a *agent) observe(r *round) replication.Observation {
 	for _, row := range r.status.Walsenders {
 		name := strings.ToLower(row.Name)
 		rr := replication.Row{State: row.State, SyncState: row.SyncState}
-		if p, ok := o.Peers[name]; ok {
+		if p, ok := o.Peers[name]; ok && a.conf.listed(name) {
 			switch {
 			case p.Row != nil && p.Row.Streaming() && rr.Streaming():
 				// Which of the two is the node, and which of them acknowledges, cannot
@@ -323,10 +324,13 @@ func (a *agent) endDoubles(ctx context.Context, conn *pg.Conn, r *round) error {
 // after each change of the names. One that has not read the names in force may
 // still take its standby for the synchronous one, and would release commits that
 // wait for another. They connect again, and a new one begins with the names that
-// the postmaster has: those of the session that is asked here, or later ones.
+// the postmaster has: those of the session that is asked here, or later ones. A node
+// that has left node_list may have been waited for before.
 func (a *agent) endOthers(ctx context.Context, r *round) error {
 	var others []string
-	for _, n := range lower(append(slices.Clone(a.conf.nodes), a.conf.external...)) {
+	known := lower(slices.Concat(a.conf.nodes, a.conf.external, slices.Collect(maps.Keys(a.memory.snap.Nodes))))
+	slices.Sort(known)
+	for _, n := range slices.Compact(known) {
 		if _, connected := r.status.Sender(n); connected && !slices.Contains(r.names, n) {
 			others = append(others, n)
 		}

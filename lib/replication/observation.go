@@ -126,7 +126,9 @@ type Observation struct {
 	// Record is the newest record among our own file and our own copy of
 	// cluster memory.
 	Record Record
-	Peers  map[string]Peer
+	// Peers are the other nodes of node_list, and those that left it while the
+	// record concerns them: of these, what proves that nothing there can act.
+	Peers map[string]Peer
 	// Promoted is the node that the cluster has as promoted now, "" for none.
 	Promoted string
 	// Score is our own promotion score in our own copy. It is transient: it does
