@@ -83,7 +83,8 @@ func (a *agent) put(ctx context.Context, want netif.Want) error {
 		return a.noPlace(err)
 	}
 	if l := a.label(place.Link); len(l) > maxLabel {
-		return bad("iflabel=%s: the label %s has more than %d characters", a.conf.label, l, maxLabel)
+		// By the name of this node's interface; where nic names it, check has refused it on every node.
+		return ocf.Errorf(ocf.ErrInstalled, "iflabel=%s: the label %s has more than %d characters", a.conf.label, l, maxLabel)
 	}
 	if err := a.linkUp(ctx, place.Link); err != nil {
 		return err
