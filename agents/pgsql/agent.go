@@ -42,6 +42,8 @@ type agent struct {
 	unwritten bool
 	// began is when this action started a worker that replaces the data directory.
 	began time.Time
+	// barred: the server has not let the monitor's role in.
+	barred bool
 	// exhausted tells what the volume of a path has run out of, see pg.Exhausted.
 	exhausted func(path string) (string, error)
 	// userErr is why pgdba could not be found; only what needs the user minds.
@@ -123,13 +125,17 @@ func newAgent(ctx context.Context, c *ocf.Call, run proc.Runner) *agent {
 
 func (a *agent) newServer(user proc.User) *pg.Server {
 	c := a.conf
-	return &pg.Server{
+	s := &pg.Server{
 		Data: c.data, PgCtl: c.pgctl, Config: c.configFile,
 		Host: c.host, Port: c.port, SocketDir: c.socketDir,
 		User: user, DBUser: c.monitorUser, Password: c.monitorPassword, Database: c.database,
 		StartOptions: c.startOpt, CtlOptions: c.ctlOpt, LogFile: c.logFile, Libs: c.libs,
 		Limits: proc.LoginLimits(user), Run: a.run, Log: a.log,
 	}
+	if c.monitorApart() {
+		s.Barred = a.roleBarred
+	}
+	return s
 }
 
 // clustered reports whether roles are managed with a cluster's memory behind.

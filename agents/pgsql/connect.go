@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"errors"
+	"os"
+	"strings"
 	"time"
 
 	"pgrex/lib/pg"
@@ -77,4 +79,26 @@ func (a *agent) pulse() (pm pg.ProcessID, p pg.Pulse, ok bool) {
 	}
 	p, err = pm.Pulse()
 	return pm, p, err == nil
+}
+
+// barredPause is how long a role that is not let in goes without being mentioned again.
+const barredPause = time.Minute
+
+// roleBarred notes that the server has not let the monitor's role in, but its owner: a
+// password that was changed here or there alone, a line lost from pg_hba.conf. The server
+// serves, so nothing fails for it, and a person is told, but not at each monitor.
+func (a *agent) roleBarred(why error) {
+	a.barred = true
+	say := a.log.Warn
+	if now, err := uptime(); err == nil {
+		said, _ := os.ReadFile(a.runFile(runBarred))
+		at, text, _ := strings.Cut(string(said), " ")
+		if last, err := time.ParseDuration(at); err == nil && text == why.Error() && last <= now && now-last < barredPause {
+			say = a.log.Debug
+		} else if err := pg.WriteFile(a.runFile(runBarred), []byte(now.String()+" "+why.Error()), pg.FileOptions{Mode: 0o600, Replace: true}); err != nil {
+			a.log.Debug("it will be said again at once that the monitor's role is not let in", "error", err)
+		}
+	}
+	say("the server does not let monitor_user in, and pgdba asks instead (monitor_sql is not run): "+
+		"mend its password here or there, its line in pg_hba.conf, or its rights and limits", "monitor_user", a.conf.monitorUser, "error", why)
 }

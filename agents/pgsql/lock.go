@@ -20,6 +20,7 @@ const (
 	runRejoin  = ".rejoin"  // held by the worker that replaces the data directory
 	runTold    = ".told"    // whose end was reported to the cluster, and by whom
 	runFull    = ".full"    // since when the data directory's volume has no room
+	runBarred  = ".barred"  // when it was said last that the monitor's role is not let in, and why
 )
 
 // runFile is the path of one of these files.

@@ -205,7 +205,15 @@ func (a *agent) customCheck(ctx context.Context) error {
 	if p, _ := declaration().Parameter("monitor_sql"); a.conf.monitorSQL == p.Default {
 		return nil
 	}
-	if err := a.server.Check(ctx, a.conf.monitorSQL); err != nil {
+	if a.barred {
+		return nil // it is not for its owner to run: names in it are looked up as the role is used to
+	}
+	err := a.server.Check(ctx, a.conf.monitorSQL)
+	if a.conf.monitorApart() && (pg.IsAuth(err) || pg.IsTooMany(err)) {
+		a.roleBarred(err) // since its first session
+		return nil
+	}
+	if err != nil {
 		return ocf.Errorf(a.failed(), "monitor_sql failed: %w", err)
 	}
 	return nil

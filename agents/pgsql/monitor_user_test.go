@@ -1,6 +1,8 @@
 package main
 
 import (
+	"os"
+	"strings"
 	"testing"
 
 	"pgrex/lib/ocf"
@@ -43,4 +45,85 @@ func TestMonitorUser(t *testing.T) {
 	if n2.attribute("pgsql-status") != "PRI" || n2.sql("SELECT count(*) FROM pg_replication_slots WHERE slot_name = 'slot_n1'") != "1" {
 		t.Errorf("n2 %q", n2.attribute("pgsql-status"))
 	}
+}
+
+// A role for the monitor that the server does not let in is no failure of the server: its owner
+// does the work, which is said once.
+func TestMonitorUserBarred(t *testing.T) {
+	t.Parallel()
+	const secret, warning = "0nly-l00ks", "the server does not let monitor_user in"
+	n1, n2 := newPair(t)
+	n1.sql("CREATE ROLE watcher LOGIN PASSWORD '" + secret + "'; GRANT pg_monitor TO watcher")
+	n1.eventually("n2 knows the role", func() bool { return n2.sql("SELECT count(*) FROM pg_roles WHERE rolname = 'watcher'") == "1" })
+	for _, s := range []*site{n1, n2} {
+		s.hba("local all watcher scram-sha-256")
+		s.env["OCF_RESKEY_monitor_user"], s.env["OCF_RESKEY_monitor_password"] = "watcher", secret
+		s.env["OCF_RESKEY_monitor_sql"] = "SELECT 1/count(*) FROM pg_roles WHERE rolname = current_user AND NOT rolsuper"
+	}
+	said := func(s *site, want ocf.Code, times int) {
+		t.Helper()
+		code, text, log := s.perform("monitor", interval, "9000")
+		if warned := strings.Count(log.String(), "level=WARN msg=\""+warning); code != want || warned != times || strings.Contains(log.String()+text, secret) {
+			t.Errorf("%s: %d %s, want %d; warned %d times, want %d\n%s", s.node, code, text, want, warned, times, log)
+		}
+	}
+	n1.eventually("n2 has the right", func() bool {
+		said(n1, ocf.RunningPromoted, 0)
+		return n2.attribute("master-pgsql") == "100"
+	})
+	said(n2, ocf.OK, 0)
+
+	for _, tt := range []struct{ bar, mend string }{
+		{"ALTER ROLE watcher PASSWORD 'another'", "ALTER ROLE watcher PASSWORD '" + secret + "'"},
+		{"ALTER ROLE watcher VALID UNTIL '2001-01-01'", "ALTER ROLE watcher VALID UNTIL 'infinity'"},
+		{"ALTER ROLE watcher CONNECTION LIMIT 0", "ALTER ROLE watcher CONNECTION LIMIT -1"},
+		{"REVOKE CONNECT ON DATABASE template1 FROM PUBLIC", "GRANT CONNECT ON DATABASE template1 TO PUBLIC"},
+		{"ALTER ROLE watcher RENAME TO other", "ALTER ROLE other RENAME TO watcher; ALTER ROLE watcher PASSWORD '" + secret + "'"},
+	} {
+		// What is said once is said again when the reason changes, or after a minute.
+		c, _ := callOf("monitor", n1.env)
+		_ = os.Remove(agentOf(t, c, n1.tools()).runFile(runBarred))
+		n1.sql(tt.bar)
+		said(n1, ocf.RunningPromoted, 1)
+		said(n1, ocf.RunningPromoted, 0)
+		n1.sql(tt.mend)
+		said(n1, ocf.RunningPromoted, 0)
+	}
+	// On the standby, too, which is promoted all the same.
+	n2.env["OCF_RESKEY_monitor_password"] = "another"
+	said(n2, ocf.OK, 1)
+	n2.must(ocf.OK, "start")
+	n1.must(ocf.OK, "demote", "OCF_RESKEY_monitor_password", "another")
+	n1.must(ocf.OK, "stop")
+	n1.f.happened("n1", "demote 0", "stop 0")
+	n2.done("promote")
+	said(n2, ocf.RunningPromoted, 0)
+	if n2.attribute("pgsql-status") != "PRI" {
+		t.Errorf("n2 %q", n2.attribute("pgsql-status"))
+	}
+	// Whoever lets nobody in does not serve.
+	n2.hba("local all all reject")
+	text := n2.must(ocf.FailedPromoted, "monitor", interval, "9000")
+	says(t, text, "does not answer", `"watcher"`, "is refused too")
+}
+
+// hba puts a line before the others of pg_hba.conf, and waits until it is in force.
+func (s *site) hba(line string) {
+	s.t.Helper()
+	file := s.data() + "/pg_hba.conf"
+	put(s.t, file, line+"\n"+get(s.t, file))
+	loaded := s.sql("SELECT pg_conf_load_time()")
+	conn, err := s.server().Connect(s.t.Context())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := conn.Exec(s.t.Context(), "SELECT pg_reload_conf()"); err != nil {
+		s.t.Fatal(err)
+	}
+	// The postmaster reads pg_hba.conf before it passes the signal on.
+	s.eventually("the reload", func() bool {
+		rows, err := conn.Exec(s.t.Context(), "SELECT pg_conf_load_time()")
+		return err == nil && rows[0][0] != loaded
+	})
 }

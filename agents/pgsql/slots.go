@@ -13,11 +13,7 @@ func (a *agent) owner(ctx context.Context) (*pg.Conn, error) {
 }
 
 // asOwner is the server as its owner reaches it.
-func (a *agent) asOwner() *pg.Server {
-	s := *a.server
-	s.DBUser, s.Password = "", ""
-	return &s
-}
+func (a *agent) asOwner() *pg.Server { return a.server.AsOwner() }
 
 // makeSlots creates a physical slot for every other node on a primary, so that
 // none of them loses WAL it needs while it is away.

@@ -65,7 +65,27 @@ func (s *Server) Address() (host string, port int) {
 // Nothing of our own environment (PGHOST, PGPASSWORD, ...) is used. See the Is
 // functions for what an error means.
 func (s *Server) Connect(ctx context.Context) (*Conn, error) {
-	return s.connect(ctx, map[string]string{"search_path": "pg_catalog", "synchronous_commit": "local"})
+	settings := map[string]string{"search_path": "pg_catalog", "synchronous_commit": "local"}
+	c, err := s.connect(ctx, settings)
+	if err == nil || s.Barred == nil || !IsBarred(err) {
+		return c, err
+	}
+	c, oerr := s.AsOwner().connect(ctx, settings)
+	switch {
+	case oerr == nil:
+		s.Barred(err)
+	case IsBarred(oerr) && !IsTooMany(oerr):
+		return nil, fmt.Errorf("%w; %s is refused too: %s", err, s.User.Name, shorten(oerr))
+	}
+	// Another failure to answer its owner says more of the server than a role refused.
+	return c, oerr
+}
+
+// AsOwner is the server as the owner of its processes reaches it.
+func (s *Server) AsOwner() *Server {
+	o := *s
+	o.DBUser, o.Password, o.Barred = "", "", nil
+	return &o
 }
 
 // Check runs an administrator's own SQL in a session of its own, in which names

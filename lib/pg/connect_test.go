@@ -116,7 +116,21 @@ func TestConnectPassword(t *testing.T) {
 	if _, err := w.Connect(testContext(t)); !IsAuth(err) || strings.Contains(err.Error(), "wrong") {
 		t.Errorf("wrong password: %v", err)
 	}
-	w.Password = "se'cret"
+	// Its owner is asked to do it only where that is wanted.
+	var barred error
+	w.Barred = func(err error) { barred = err }
+	if st := status(t, &w); st.Restricted || !IsBarred(barred) || strings.Contains(barred.Error(), "wrong") {
+		t.Errorf("wrong password: restricted %v, %v", st.Restricted, barred)
+	}
+	w.Password, barred = "se'cret", nil
+	if st := status(t, &w); !st.Restricted || barred != nil {
+		t.Errorf("right password: restricted %v, %v", st.Restricted, barred)
+	}
+	w.Password, w.Database = "wrong", "nonexistent"
+	if _, err := w.Connect(testContext(t)); !IsAuth(err) || barred != nil || !strings.Contains(err.Error(), "watcher") || !strings.Contains(err.Error(), "postgres is refused too") {
+		t.Errorf("both refused: %v, %v", err, barred)
+	}
+	w.Password, w.Database, w.Barred = "se'cret", "", nil
 	for _, host := range []string{"", "127.0.0.1", filepath.Dir(s.Data)} {
 		w.Host = host
 		st := status(t, &w)

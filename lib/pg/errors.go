@@ -33,6 +33,11 @@ func IsAuth(err error) bool {
 	return len(s) == 5 && (s[:2] == "28" || s[:2] == "3D")
 }
 
+// IsBarred says that the server does not let this role in, and may let another in:
+// IsAuth, the right to connect to the database (42501), connections left for those
+// who are no superusers (53300). It is for errors of Connect.
+func IsBarred(err error) bool { return IsAuth(err) || IsDenied(err) || IsTooMany(err) }
+
 // IsNoDatabase says that the database does not exist (3D000). It runs.
 func IsNoDatabase(err error) bool { return sqlState(err) == "3D000" }
 

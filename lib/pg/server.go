@@ -44,6 +44,9 @@ type Server struct {
 	DBUser   string    // role to connect as; empty means User.Name
 	Password string    // of DBUser; empty means User's .pgpass
 	Database string    // empty means template1
+	// Barred, if not nil, lets Connect go on as User where DBUser is not let in, and is
+	// told why.
+	Barred func(error)
 
 	StartOptions string // more options for postgres, read by a shell
 	CtlOptions   string // more options for pg_ctl, split as a shell would
