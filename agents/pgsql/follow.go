@@ -197,7 +197,7 @@ func (a *agent) round(ctx context.Context) (settled bool) {
 		return false
 	}
 	defer conn.Close()
-	st, err := conn.Status(ctx)
+	st, err := b.status(ctx, conn)
 	switch {
 	case err != nil:
 		return false

@@ -44,7 +44,7 @@ func (a *agent) monitor(ctx context.Context) error {
 	if err := a.storageAnswers(ctx, conn, ps); err != nil {
 		return err
 	}
-	st, err := conn.Status(ctx)
+	st, err := a.status(ctx, conn)
 	if err != nil {
 		return a.monitorSilent(ctx, ps, err)
 	}

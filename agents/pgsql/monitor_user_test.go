@@ -107,6 +107,56 @@ func TestMonitorUserBarred(t *testing.T) {
 	says(t, text, "does not answer", `"watcher"`, "is refused too")
 }
 
+// A role without pg_monitor sees neither the state of standbys nor that of the receiver, nor
+// primary_conninfo. The agent does.
+func TestMonitorUserBlind(t *testing.T) {
+	t.Parallel()
+	f, n1, n2, n3 := threeNodes(t, map[string]string{"OCF_RESKEY_sync_quorum": "true"})
+	n1.sql("CREATE ROLE blind LOGIN")
+	for _, s := range []*site{n1, n2, n3} {
+		s.eventually("the role is known", func() bool { return s.sql("SELECT count(*) FROM pg_roles WHERE rolname = 'blind'") == "1" })
+		s.env["OCF_RESKEY_monitor_user"] = "blind"
+	}
+	n1.eventually("both vote", func() bool {
+		n1.must(ocf.RunningPromoted, "monitor", interval, "9000", "OCF_RESKEY_CRM_meta_timeout", "8000")
+		return n2.attribute("pgsql-status") == "HS:quorum" && n3.attribute("pgsql-status") == "HS:quorum"
+	})
+	before := get(t, n2.dir+"/tmp/recovery.conf")
+	loaded := n2.sql("SELECT pg_conf_load_time()")
+	for range 2 {
+		_, _, log := n2.perform("monitor", interval, "9000")
+		if strings.Contains(log.String(), "level=ERROR") || strings.Contains(log.String(), "does not stream") {
+			t.Errorf("%s", log)
+		}
+	}
+	if get(t, n2.dir+"/tmp/recovery.conf") != before || n2.sql("SELECT pg_conf_load_time()") != loaded {
+		t.Error("a standby that streams was pointed to its primary anew")
+	}
+	n2.must(ocf.OK, "reload-agent")
+	_, _, log := n1.perform("notify", "OCF_RESKEY_CRM_meta_notify_type", "post", "OCF_RESKEY_CRM_meta_notify_operation", "start", "OCF_RESKEY_CRM_meta_notify_start_uname", "n2")
+	if strings.Contains(log.String(), "does not stream yet") {
+		t.Errorf("the primary waited for a standby that streams:\n%s", log)
+	}
+
+	n1.crash()
+	f.happened("n1", "demote 0", "stop 0")
+	for _, s := range []*site{n2, n3, n2} {
+		_, _, log := s.perform("monitor", interval, "9000")
+		if s.attribute("pgsql-position") == "" {
+			t.Errorf("%s has not told how far it got:\n%s", s.node, log)
+		}
+		if set := s.sql("SHOW primary_conninfo"); set != "" {
+			t.Errorf("%s has told how far it got, and may go further: primary_conninfo %q", s.node, set)
+		}
+	}
+	best := n2
+	if n3.attribute("master-pgsql") == "1000" {
+		best = n3
+	}
+	best.done("promote")
+	best.must(ocf.RunningPromoted, "monitor", interval, "9000", "OCF_RESKEY_CRM_meta_timeout", "8000")
+}
+
 // hba puts a line before the others of pg_hba.conf, and waits until it is in force.
 func (s *site) hba(line string) {
 	s.t.Helper()

@@ -48,7 +48,7 @@ func (a *agent) notify(ctx context.Context) error {
 		return nil
 	}
 	defer conn.Close()
-	st, err := conn.Status(ctx)
+	st, err := a.status(ctx, conn)
 	if err != nil {
 		a.log.Info("nothing done: the server does not answer", "event", a.call.Notify.Event(), "error", err)
 		return nil

@@ -34,7 +34,7 @@ func (a *agent) promote(ctx context.Context) error {
 		return ocf.Errorf(ocf.ErrGeneric, "not promoted: the server does not answer: %w", err)
 	}
 	defer conn.Close()
-	st, err := conn.Status(ctx)
+	st, err := a.status(ctx, conn)
 	if err != nil {
 		return ocf.Errorf(ocf.ErrGeneric, "not promoted: %w", err)
 	}

@@ -276,7 +276,7 @@ func (a *agent) setSync(ctx context.Context, conn *pg.Conn, names []string, coun
 	a.log.Info("commits wait for", "synchronous_standby_names", want)
 	if len(names) == 0 {
 		// Commits that wait already go on when the checkpointer has noticed.
-		if err := a.server.AwaitReload(ctx); err != nil {
+		if err := a.asOwner().AwaitReload(ctx); err != nil {
 			a.log.Warn("the checkpointer has not noticed yet that commits need not wait", "error", err)
 		}
 	}
@@ -373,7 +373,7 @@ func (a *agent) prove(ctx context.Context, conn *pg.Conn, r *round, node string)
 	if err := a.endOthers(ctx, r); err != nil {
 		return err
 	}
-	how, err := a.server.ConfirmCommitsWait(ctx)
+	how, err := a.asOwner().ConfirmCommitsWait(ctx)
 	if err != nil {
 		return err
 	}

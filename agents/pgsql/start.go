@@ -75,7 +75,7 @@ func (a *agent) startRunning(ctx context.Context) error {
 		return ocf.Errorf(ocf.ErrGeneric, "the server runs but does not answer: %w", err)
 	}
 	defer conn.Close()
-	st, err := conn.Status(ctx)
+	st, err := a.status(ctx, conn)
 	if err != nil {
 		return ocf.Errorf(ocf.ErrGeneric, "%w", err)
 	}
@@ -115,7 +115,7 @@ func (a *agent) startReplicating(ctx context.Context, ps pg.Processes) error {
 		return ocf.Errorf(ocf.ErrGeneric, "started, but the server does not answer: %w", err)
 	}
 	defer conn.Close()
-	st, err := conn.Status(ctx)
+	st, err := a.status(ctx, conn)
 	if err != nil {
 		return ocf.Errorf(ocf.ErrGeneric, "started, but: %w", err)
 	}
@@ -305,6 +305,10 @@ func (a *agent) reloadFiles(ctx context.Context) error {
 	defer conn.Close()
 	if local {
 		return nil
+	}
+	// Not every role for the monitor sees the setting that is waited for.
+	if _, err := a.status(ctx, conn); err != nil {
+		return err
 	}
 	return a.awaitConninfo(ctx, conn, a.conf.conninfo())
 }

@@ -211,6 +211,12 @@ func (c *Conn) Close() {
 	_ = c.pg.Close(ctx) // the session ends with the socket in any case
 }
 
+// Become goes on with another session, which is not to be used by itself any more.
+func (c *Conn) Become(other *Conn) {
+	c.Close()
+	c.pg = other.pg
+}
+
 // Exec runs SQL by the simple protocol and gives the rows of its last
 // statement as text, NULL as "".
 func (c *Conn) Exec(ctx context.Context, sql string) ([][]string, error) {

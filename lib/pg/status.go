@@ -129,6 +129,13 @@ func (st *Status) Sender(name string) (Sender, bool) {
 	return found, ok
 }
 
+// Blind says that the role lacks what pg_monitor brings: the state of standbys and of
+// the WAL receiver, primary_conninfo.
+func (st *Status) Blind() bool {
+	_, settings := st.Settings["primary_conninfo"]
+	return st.Restricted && (!settings || st.CheckpointerID == 0)
+}
+
 // Setting is a setting of statusSettings; unknown ones are the zero Setting.
 func (st *Status) Setting(name string) Setting { return st.Settings[name] }
 
