@@ -5,10 +5,10 @@ package main
 import (
 	"context"
 	"os"
-	"syscall"
 
 	"pgrex/lib/cloud"
 	"pgrex/lib/ocf"
+	"pgrex/lib/proc"
 )
 
 // withAzure is this agent with the driver of Azure. It is a package of its own
@@ -32,7 +32,7 @@ func handOver() {
 	if kind, err := chooseProvider(name, providers()); err != nil || kind == nil {
 		return
 	}
-	_ = syscall.Exec(withAzure, os.Args, os.Environ())
+	_ = proc.OS{}.HandOver(withAzure)
 }
 
 // buildAzure says what is missing. That is this node's trouble and no other's.
