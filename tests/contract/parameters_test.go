@@ -154,7 +154,16 @@ func TestMonitorUser(t *testing.T) {
 		right, wrong := p.With(params{"monitor_password": password}), p.With(params{"monitor_password": "another-word"})
 		sandbox.Eventually(t, "the rules are in force", 5*time.Second, func() bool { return monitor(right).Run(t).Code == well })
 		if p["monitor_user"] == "watcher" {
-			// It runs, and does not let us in: neither stopped nor well.
+			// It serves, and does not let this role in: its owner looks instead, and a person is told.
+			if o := monitor(wrong).Want(t, well); !strings.Contains(o.Stderr, "does not let monitor_user in") {
+				t.Errorf("nobody is told: %q", o.Stderr)
+			}
+			// It lets nobody in: neither stopped nor well.
+			sandbox.WriteFile(t, hba, "local all all scram-sha-256\n", 0o600)
+			if err := syscall.Kill(s.postmaster(t), syscall.SIGHUP); err != nil {
+				t.Fatal(err)
+			}
+			sandbox.Eventually(t, "the owner to be refused", 5*time.Second, func() bool { return monitor(wrong).Run(t).Code != well })
 			monitor(wrong).Want(t, broken, generic)
 		}
 		action("stop", wrong).Want(t, ok)

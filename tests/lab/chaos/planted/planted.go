@@ -86,8 +86,8 @@ func Bugs() []Bug {
 		{
 			Name: "sync-state-is-proof",
 			Text: "the right is granted as soon as sync_state is sync",
-			Changes: []Change{{"agents/pgsql/round.go", "	how, err := a.server.ConfirmCommitsWait(ctx)\n",
-				"	if node != \"\" {\n		return nil\n	}\n	how, err := a.server.ConfirmCommitsWait(ctx)\n"}},
+			Changes: []Change{{"agents/pgsql/round.go", "	how, err := a.asOwner().ConfirmCommitsWait(ctx)\n",
+				"	if node != \"\" {\n		return nil\n	}\n	how, err := a.asOwner().ConfirmCommitsWait(ctx)\n"}},
 			// The checkpointer is stopped while the standby is away: that the names are
 			// set again does not reach the commits.
 			Rounds: []string{"kill-postgres@standby; stop-checkpointer@primary/15s+4s; cleanup@primary+5s; cut:replication both@standby/15s+11s; power-off@primary/10s+12.5s"},
