@@ -121,6 +121,10 @@ func (r *Run) tellsOnce(ctx context.Context, node string, happens func() error) 
 	if err != nil {
 		return err
 	}
+	// A monitor that comes just then may be the first to know: the next one is seconds away.
+	if err := r.afterMonitor(ctx, node); err != nil {
+		return err
+	}
 	if err := r.Kill(ctx, node, "postmaster", fault.Postmaster); err != nil {
 		return err
 	}
@@ -135,6 +139,18 @@ func (r *Run) tellsOnce(ctx context.Context, node string, happens func() error) 
 		return err
 	}
 	return r.countedOnce(ctx, node)
+}
+
+// afterMonitor waits until a monitor of a node's server has come and gone.
+func (r *Run) afterMonitor(ctx context.Context, node string) error {
+	monitor := fault.Action("monitor")
+	if err := r.awaitProcess(ctx, node, "a monitor of the server", monitor); err != nil {
+		return err
+	}
+	return host.Poll(ctx, "the monitor on "+node+" to end", 5*time.Millisecond, func() (bool, error) {
+		ps, err := fault.Find(r.Site, node, monitor)
+		return len(ps) == 0, err
+	})
 }
 
 // countedOnce shows that the death of a node's server cost one failure.
