@@ -24,13 +24,17 @@ func Promote(o Observation) Decision {
 	}
 	waiting := o.unproven(o.Record.Leaving)
 	if len(waiting) > 0 {
-		return wait(fmt.Sprintf("promotion waits: it is not yet proven that %s cannot act on an older right; fencing must succeed "+
-			"(or run 'pcs stonith confirm' for a node that is surely off)", list(waiting)), o.copies(waiting)...)
+		return wait(o.promotionWaits(waiting), o.copies(waiting)...)
 	}
 	if len(o.Record.Leaving) > 0 {
 		return again(save(o.Record.next(promotionStep, o.Self, []string{o.Self}, nil, o.Position)))
 	}
 	return done(Step{Kind: Open})
+}
+
+func (o Observation) promotionWaits(nodes []string) string {
+	return fmt.Sprintf("promotion waits: it is not yet proven that %s cannot act on an older right; fencing must succeed "+
+		"(or run 'pcs stonith confirm' for a node that is surely off)", list(nodes))
 }
 
 // right decides whether this node may be promoted at all: by the right that the
@@ -43,6 +47,10 @@ func (o Observation) right() Decision {
 	winner, d := o.election()
 	switch {
 	case d.Verdict != Done:
+		// A primary that was fenced and comes back is no longer down, and not a member yet.
+		if w, ok := o.chosenByVoters(); ok && w == o.Self && o.lost(o.Record.Primary) {
+			return wait(o.promotionWaits([]string{o.Record.Primary}))
+		}
 		return Decision{Verdict: No, Reason: "not promoted: " + d.Reason}
 	case winner != o.Self:
 		return no("not promoted: %s holds newer data", winner)

@@ -144,8 +144,16 @@ func (o Observation) ended() bool {
 // electedByVoters is the node that voters choose without the last primary; false
 // where they cannot choose.
 func (o Observation) electedByVoters() (string, bool) {
+	if !o.ended() {
+		return "", false
+	}
+	return o.chosenByVoters()
+}
+
+// chosenByVoters is whom they choose once the last primary has ended.
+func (o Observation) chosenByVoters() (string, bool) {
 	voters := o.Record.voters()
-	if len(voters) == 0 || !o.ended() || len(o.unproven(o.Record.Leaving)) > 0 {
+	if len(voters) == 0 || len(o.unproven(o.Record.Leaving)) > 0 {
 		return "", false
 	}
 	var here []string
