@@ -236,7 +236,7 @@ func (a *agent) writeOwed(ctx context.Context, more ...crm.Write) {
 	defer cancel()
 	forgotten := false
 	if snap, err := a.copyAtBegin(ctx); err == nil {
-		if forgotten = a.lived && a.forgotten(snap); !forgotten {
+		if forgotten = a.lived && a.forgotten(snap) || a.uncounted(snap); !forgotten {
 			// What is not there to be deleted would come back with the rest.
 			writes = slices.DeleteFunc(writes, snap.Has)
 		}
@@ -252,7 +252,7 @@ func (a *agent) writeOwed(ctx context.Context, more ...crm.Write) {
 // recall has this node's attributes written again, as remember does. Its controller
 // was killed then, and what is lost beside ours may be why we stop: without ping's
 // attribute the documented configuration keeps the server away from the node, until
-// the gateway comes or goes.
+// the gateway comes or goes. Or the count of a failure is gone (uncounted).
 func (a *agent) recall(ctx context.Context) {
 	if err := a.refresh(ctx); err != nil {
 		a.log.Warn("node attributes not written again; 'attrd_updater --refresh' on this node does it", "error", err)

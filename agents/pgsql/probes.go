@@ -133,6 +133,21 @@ func (a *agent) erased(snap crm.Snapshot) bool {
 	return false
 }
 
+// uncounted reports whether the cluster's configuration knows when an action of ours
+// failed here and not how often. Both are written together, so the count was lost, as
+// Pacemaker 3.0 does now and then when a node joins; its attribute daemon believes that
+// it is there. Without it migration-threshold is never reached: a start that fails is
+// tried again at once, for ever, and no promotion elsewhere gets its turn.
+func (a *agent) uncounted(snap crm.Snapshot) bool {
+	n, _ := snap.Node(a.self())
+	for name := range n.Transient {
+		if op, ok := strings.CutPrefix(name, "last-failure-"+a.conf.resource+"#"); ok && n.Transient["fail-count-"+a.conf.resource+"#"+op] == "" {
+			return true
+		}
+	}
+	return false
+}
+
 // probeLimit bounds what a probe asks of the cluster, which waits for its answer.
 func (a *agent) probeLimit(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, min(probePatience, a.call.Timeout/3))

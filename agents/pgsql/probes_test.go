@@ -173,6 +173,33 @@ func TestProbeOfAStoppedNodeRecalls(t *testing.T) {
 	}
 }
 
+// The stop after a failed start brings back the count of that failure, without which the cluster would
+// start the server again at once, and again.
+func TestStopRecallsTheCount(t *testing.T) {
+	t.Parallel()
+	const count, last = "fail-count-pgsql#start_0", "last-failure-pgsql#start_0"
+	for name, lost := range map[string]bool{"counted": false, "count lost": true} {
+		t.Run(name, func(t *testing.T) {
+			f := newFakeCluster("n1", "n1", "n2")
+			f.set("n1", count, "INFINITY", false)
+			f.set("n1", last, "1795316953", false)
+			want := 0
+			if lost {
+				f.erase("n1")
+				f.here().put("n1", last, "1795316974", false)
+				want = 1
+			}
+			a, log := newTestAgent(t, f, "stop", nil)
+			if err := a.stop(t.Context()); err != nil {
+				t.Fatalf("%v: %s", err, log)
+			}
+			if got := f.attribute("n1", "n1", count, false); recalls(f) != want || got != "INFINITY" {
+				t.Errorf("asked %d times, count %q: %s", recalls(f), got, log)
+			}
+		})
+	}
+}
+
 // A standby that is probed recalls what was forgotten before it looks whether it may stay, and waits
 // until the attribute daemon has written it.
 func TestProbeOfAStandby(t *testing.T) {
