@@ -14,6 +14,7 @@ import (
 	"syscall"
 
 	lib "pgrex/lib/azure"
+	"pgrex/lib/azure/names"
 	"pgrex/lib/cloud"
 	"pgrex/lib/cloud/azure"
 	"pgrex/lib/netif"
@@ -22,12 +23,6 @@ import (
 
 // maxSecret bounds what is read of a file with a secret.
 const maxSecret = 1 << 16
-
-// What can be said of a parameter without asking Azure.
-var (
-	checkPlace    = lib.KnownCloud
-	checkEndpoint = lib.HTTPS
-)
 
 // handOver does nothing: this program has every driver.
 func handOver() {}
@@ -99,7 +94,7 @@ func fitAzure(c *ocf.Call) error {
 	}
 	proofs := []string{"password_file", "certificate_file", "federated_token_file"}
 	switch user := p.String("username"); {
-	case strings.EqualFold(p.String("cloud"), lib.Stack) && p.String("metadata_endpoint") == "":
+	case strings.EqualFold(p.String("cloud"), names.Stack) && p.String("metadata_endpoint") == "":
 		return refuse("cloud=stack needs metadata_endpoint, the URL of that cloud's Resource Manager")
 	case user != "" && p.String("identity") != "":
 		return refuse("username and identity name two identities; set one of them")

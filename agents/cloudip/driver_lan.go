@@ -15,12 +15,6 @@ import (
 // (pgrex-cloudip-azure), so that a node on a LAN carries no cloud's SDK.
 const withAzure = "/usr/libexec/pgrex/cloudip-azure"
 
-// What is to be said of these is left to the program that uses them.
-var (
-	checkPlace    = func(string) error { return nil }
-	checkEndpoint = func(string) error { return nil }
-)
-
 // handOver lets the agent that has the driver take this call's place if the call needs it: same process, same
 // arguments, same environment. Where it is not installed the call goes on here, and
 // says so as soon as the driver is needed (buildAzure).

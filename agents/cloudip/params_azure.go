@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"pgrex/lib/azure/names"
 	"pgrex/lib/meta"
 )
 
@@ -77,12 +78,12 @@ system-assigned identity is used, or the only user-assigned one if it has none.`
 func azurePlaceParams() []meta.Parameter {
 	return []meta.Parameter{
 		{
-			Name: "cloud", Type: meta.String, Reloadable: true, Check: checkPlace,
+			Name: "cloud", Type: meta.String, Reloadable: true, Check: names.KnownCloud,
 			Short: "Which Azure it is",
 			Long:  `public, usgov, china, or stack for a private cloud, which needs metadata_endpoint. Unless set, the machine's metadata tell.`,
 		},
 		{
-			Name: "metadata_endpoint", Type: meta.String, Reloadable: true, Check: checkEndpoint,
+			Name: "metadata_endpoint", Type: meta.String, Reloadable: true, Check: names.HTTPS,
 			Short: "URL of a private cloud's Resource Manager",
 			Long:  `Needed with cloud=stack. It is not the instance metadata service.`,
 		},

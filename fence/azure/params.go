@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"pgrex/lib/azure"
+	"pgrex/lib/azure/names"
 	"pgrex/lib/meta"
 	"pgrex/lib/stonith"
 )
@@ -68,11 +69,11 @@ func parameters() []stonith.Parameter {
 	endpoint := param("metadata_endpoint", meta.String, "url",
 		"URL of a private cloud's Resource Manager",
 		"Needed with cloud=stack, from where it gets the addresses of that cloud. It is not the instance metadata service.")
-	endpoint.Old, endpoint.Flag, endpoint.Check = []string{"metadata-endpoint"}, "metadata-endpoint", azure.HTTPS
+	endpoint.Old, endpoint.Flag, endpoint.Check = []string{"metadata-endpoint"}, "metadata-endpoint", names.HTTPS
 	cloudName := param("cloud", meta.String, "name",
 		"Which Azure it is",
 		"public (the default), usgov, china, or stack for a private cloud, which needs metadata_endpoint.")
-	cloudName.Check = azure.KnownCloud
+	cloudName.Check = names.KnownCloud
 	certificate := param("certificate_file", meta.String, "path",
 		"Certificate and private key of the application",
 		"PEM, unencrypted, or PKCS#12; an absolute path on every node that may fence; readable by root only. password is the passphrase of PKCS#12, if it has one.")
@@ -124,7 +125,7 @@ func managed(c *stonith.Call) bool {
 // check looks at the parameters together.
 func check(c *stonith.Call) error {
 	v := c.Values
-	stack := strings.EqualFold(v.String("cloud"), azure.Stack)
+	stack := strings.EqualFold(v.String("cloud"), names.Stack)
 	switch {
 	case stack && v.String("metadata_endpoint") == "":
 		return stonith.Errorf(stonith.Usage, "Failed: cloud=stack needs metadata_endpoint, the URL of that cloud's Resource Manager")

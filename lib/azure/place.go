@@ -13,39 +13,12 @@ import (
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/cloud"
 
+	"pgrex/lib/azure/names"
 	"pgrex/lib/life"
 )
 
 // maxAnswer bounds what is read of one small answer.
 const maxAnswer = 1 << 20
-
-// The names of the clouds.
-const (
-	Public = "public"
-	USGov  = "usgov"
-	China  = "china"
-	Stack  = "stack"
-)
-
-// KnownCloud says whether a name, in any case, is that of a cloud. The error is the end of a sentence
-// that begins with the name.
-func KnownCloud(name string) error {
-	switch strings.ToLower(name) {
-	case Public, USGov, China, Stack:
-		return nil
-	case "germany":
-		return errors.New("was closed in 2021; use public for the German regions of today")
-	}
-	return errors.New("is none of public, usgov, china, stack")
-}
-
-// HTTPS says whether a URL is one that a token may travel to.
-func HTTPS(url string) error {
-	if !strings.HasPrefix(strings.ToLower(url), "https://") {
-		return errors.New("does not begin with https://, and no token may travel otherwise")
-	}
-	return nil
-}
 
 // Place is one Azure: where its Resource Manager and its login endpoint are, and
 // which versions of the API it surely knows.
@@ -64,11 +37,11 @@ type Place struct {
 func findPlace(ctx context.Context, o Options, web *http.Client) (Place, error) {
 	p := Place{Compute: "2024-03-01", Network: "2024-03-01"}
 	switch strings.ToLower(o.Cloud) {
-	case USGov:
+	case names.USGov:
 		p.Configuration = cloud.AzureGovernment
-	case China:
+	case names.China:
 		p.Configuration = cloud.AzureChina
-	case Stack:
+	case names.Stack:
 		return findStack(ctx, o, web)
 	default:
 		p.Configuration = cloud.AzurePublic
@@ -89,7 +62,7 @@ func findStack(ctx context.Context, o Options, web *http.Client) (Place, error) 
 	if err != nil {
 		return Place{}, wrong(Unreachable, err, "metadata_endpoint %s does not tell where its services are: %v", endpoint, Plain(err))
 	}
-	if len(told.Authentication.Audiences) == 0 || HTTPS(told.Authentication.LoginEndpoint) != nil {
+	if len(told.Authentication.Audiences) == 0 || names.HTTPS(told.Authentication.LoginEndpoint) != nil {
 		return Place{}, wrong(Unreachable, nil, "metadata_endpoint %s answers, but not as the Resource Manager of a private cloud does; check the URL", endpoint)
 	}
 	login := strings.TrimRight(told.Authentication.LoginEndpoint, "/")

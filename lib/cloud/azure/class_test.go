@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"pgrex/lib/azure"
+	"pgrex/lib/azure/names"
 	"pgrex/lib/cloud"
 	azuresim "pgrex/tests/fakes/azure"
 )
@@ -78,7 +79,7 @@ func TestClasses(t *testing.T) {
 // Which Azure it is stands in the machine's metadata; a name that is not known is the public one's.
 func TestCloudOf(t *testing.T) {
 	for environment, want := range map[string]string{
-		"AzurePublicCloud": azure.Public, "AzureUSGovernmentCloud": azure.USGov, "AzureChinaCloud": azure.China, "": azure.Public, "AzureMars": azure.Public,
+		"AzurePublicCloud": names.Public, "AzureUSGovernmentCloud": names.USGov, "AzureChinaCloud": names.China, "": names.Public, "AzureMars": names.Public,
 	} {
 		if got := cloudOf(environment); got != want {
 			t.Errorf("%q is %q, want %q", environment, got, want)

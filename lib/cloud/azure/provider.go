@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"pgrex/lib/azure"
+	"pgrex/lib/azure/names"
 	"pgrex/lib/cloud"
 	"pgrex/lib/life"
 )
@@ -113,11 +114,11 @@ func (p *Provider) open(ctx context.Context, environment string) error {
 func cloudOf(environment string) string {
 	switch strings.ToLower(environment) {
 	case "azureusgovernmentcloud":
-		return azure.USGov
+		return names.USGov
 	case "azurechinacloud":
-		return azure.China
+		return names.China
 	}
-	return azure.Public
+	return names.Public
 }
 
 // Holder asks who holds the address: our own NIC first, then the one that was seen with it last, then the

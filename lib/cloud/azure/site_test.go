@@ -15,6 +15,7 @@ import (
 	"time"
 
 	arm "pgrex/lib/azure"
+	"pgrex/lib/azure/names"
 	"pgrex/tests/fakes/azure"
 	"pgrex/tests/fakes/azure/azuretest"
 )
@@ -186,7 +187,7 @@ func (s *site) on(t *testing.T, name string, edit ...func(*Options)) *Provider {
 	t.Helper()
 	o := Options{
 		Azure: arm.Options{
-			Program: "test", Cloud: arm.Stack, MetadataEndpoint: s.served.URL(), RequestTimeout: 3 * time.Second,
+			Program: "test", Cloud: names.Stack, MetadataEndpoint: s.served.URL(), RequestTimeout: 3 * time.Second,
 			Wire: arm.Wire{Roots: s.served.Authority.Pool(), Dial: s.served.Dial(name)},
 			// The SDK keeps the tokens of managed identities for the whole process, by their id.
 			Identity: arm.Identity{Managed: s.identity(name)},

@@ -314,7 +314,7 @@ func TestWrongInputs(t *testing.T) {
 		"noprefixroute": "?", "preferred_lft": "-1", "proto": "avian", "iflabel": "a_label_that_is_too_long", "lvs_support": "true",
 		"lvs_ipv6_addrlabel_value": "-1", "mac": "auto", "clusterip_hash": "sourceip", "clusterip_firewall": "nft", "unique_clone_address": "true",
 		"check_link_status": "sometimes", "provider": "nimbus", "cloud_check_interval": "-1", "release_on_stop": "always", "network_namespace": "a/b",
-		"netmask": "33",
+		"netmask": "33", "cloud": "mars", "metadata_endpoint": "http://management.example",
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := v4(params{name: value})
