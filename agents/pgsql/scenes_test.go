@@ -382,40 +382,6 @@ func TestOtherSocketDirectory(t *testing.T) {
 	s.must(ocf.OK, "stop")
 }
 
-// A server on a node that node_list does not name is ended there and nowhere else. Pacemaker takes
-// a probe's code 5 for a server that does not run, and would promote another beside it.
-func TestUnlisted(t *testing.T) {
-	t.Parallel()
-	f := newFakeCluster("n1", "n1", "n2", "n3")
-	s := newSite(t, f, "n1", nil)
-	unlisted := func(want ocf.Code, action string, more ...string) string {
-		t.Helper()
-		return s.must(want, action, append(more, "OCF_RESKEY_node_list", "n2 n3")...)
-	}
-	probed := func(want ocf.Code) {
-		t.Helper()
-		before := len(f.writes())
-		unlisted(want, "monitor", interval, "0")
-		if w := f.writes()[before:]; len(w) != 0 {
-			t.Errorf("the probe of a server that is not to run wrote %q", w)
-		}
-	}
-	says(t, unlisted(ocf.ErrInstalled, "start"), "node_list (n2 n3)", "n1")
-	probed(ocf.NotRunning)
-	f.set("n1", "pgsql-accept-loss", "0", false)
-	s.done("start")
-	says(t, unlisted(ocf.ErrInstalled, "monitor", interval, "10000"), "node_list (n2 n3)", "n1")
-	says(t, unlisted(ocf.ErrInstalled, "reload-agent"), "node_list (n2 n3)")
-	says(t, unlisted(ocf.ErrInstalled, "promote"), "node_list (n2 n3)")
-	probed(ocf.OK)
-	s.done("promote")
-	says(t, unlisted(ocf.ErrInstalled, "monitor", interval, "9000"), "node_list (n2 n3)", "n1")
-	probed(ocf.RunningPromoted)
-	unlisted(ocf.OK, "notify", "OCF_RESKEY_CRM_meta_notify_type", "post", "OCF_RESKEY_CRM_meta_notify_operation", "start", "OCF_RESKEY_CRM_meta_notify_start_uname", "n2")
-	unlisted(ocf.OK, "demote")
-	unlisted(ocf.OK, "stop")
-}
-
 // Passwords reach neither logs nor reasons, whatever goes wrong around them.
 func TestSecrets(t *testing.T) {
 	t.Parallel()

@@ -24,7 +24,7 @@ func Promote(o Observation) Decision {
 	}
 	waiting := o.unproven(o.Record.Leaving)
 	if len(waiting) > 0 {
-		return wait(o.promotionWaits(waiting), o.copies(waiting)...)
+		return wait(promotionWaits(waiting), o.copies(waiting)...)
 	}
 	if len(o.Record.Leaving) > 0 {
 		return again(save(o.Record.next(promotionStep, o.Self, []string{o.Self}, nil, o.Position)))
@@ -32,7 +32,8 @@ func Promote(o Observation) Decision {
 	return done(Step{Kind: Open})
 }
 
-func (o Observation) promotionWaits(nodes []string) string {
+// promotionWaits is the reason of a promotion that waits for proof about nodes.
+func promotionWaits(nodes []string) string {
 	return fmt.Sprintf("promotion waits: it is not yet proven that %s cannot act on an older right; fencing must succeed "+
 		"(or run 'pcs stonith confirm' for a node that is surely off)", list(nodes))
 }
@@ -49,7 +50,7 @@ func (o Observation) right() Decision {
 	case d.Verdict != Done:
 		// A primary that was fenced and comes back is no longer down, and not a member yet.
 		if w, ok := o.chosenByVoters(); ok && w == o.Self && o.lost(o.Record.Primary) {
-			return wait(o.promotionWaits([]string{o.Record.Primary}))
+			return wait(promotionWaits([]string{o.Record.Primary}))
 		}
 		return Decision{Verdict: No, Reason: "not promoted: " + d.Reason}
 	case winner != o.Self:
