@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"pgrex/lib/life"
 	"pgrex/lib/pg"
 )
 
@@ -19,7 +20,7 @@ func (a *agent) connectPatiently(ctx context.Context, enough func() bool) (*pg.C
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		conn, err := a.connectUnlessHung(ctx)
+		conn, err := a.connectUnlessHung(ctx, a.server)
 		if err == nil || pg.IsTooMany(err) || pg.IsAuth(err) || errors.Is(err, errHangs) {
 			return conn, err
 		}
@@ -48,7 +49,7 @@ const hungPatience = 3 * time.Second
 var errHangs = errors.New("the postmaster stands still: it was stopped (SIGSTOP, a debugger) or hangs")
 
 // connectUnlessHung connects, and gives up early on a postmaster that hangs.
-func (a *agent) connectUnlessHung(ctx context.Context) (*pg.Conn, error) {
+func (a *agent) connectUnlessHung(ctx context.Context, server *pg.Server) (*pg.Conn, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	if pm, before, ok := a.pulse(); ok {
@@ -61,11 +62,30 @@ func (a *agent) connectUnlessHung(ctx context.Context) (*pg.Conn, error) {
 		})
 		defer t.Stop()
 	}
-	conn, err := a.server.Connect(ctx)
+	conn, err := server.Connect(ctx)
 	if err != nil && errors.Is(context.Cause(ctx), errHangs) {
 		return nil, errHangs
 	}
 	return conn, err
+}
+
+// unlessHung is the context for what is asked of a server in a session that is open: it
+// ends with errHangs when the postmaster is found to hang. That the session is silent
+// says nothing of it, since a query may take long, but a new connection does.
+func (a *agent) unlessHung(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	go func() {
+		for life.Pause(ctx, hungPatience) == nil {
+			conn, err := a.connectUnlessHung(ctx, a.server.AsOwner())
+			switch {
+			case err == nil:
+				conn.Close()
+			case errors.Is(err, errHangs):
+				cancel(errHangs)
+			}
+		}
+	}()
+	return ctx, func() { cancel(nil) }
 }
 
 // pulse feels the postmaster's pulse; not ok if there is none to be felt.

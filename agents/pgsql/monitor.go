@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"time"
 
@@ -44,6 +45,18 @@ func (a *agent) monitor(ctx context.Context) error {
 	if err := a.storageAnswers(ctx, conn, ps); err != nil {
 		return err
 	}
+	// A server may come to a stand in the middle of an answer as well.
+	asking, cancel := a.unlessHung(ctx)
+	defer cancel()
+	err = a.monitorAnswering(asking, conn, ps)
+	if errors.Is(context.Cause(asking), errHangs) {
+		return a.monitorSilent(ctx, ps, errHangs)
+	}
+	return err
+}
+
+// monitorAnswering answers for a server that has let the monitor in.
+func (a *agent) monitorAnswering(ctx context.Context, conn *pg.Conn, ps pg.Processes) error {
 	st, err := a.status(ctx, conn)
 	if err != nil {
 		return a.monitorSilent(ctx, ps, err)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"maps"
 	"os"
@@ -155,6 +156,17 @@ func (s *site) perform(action string, more ...string) (ocf.Code, string, *journa
 		text = err.Error()
 	}
 	return ocf.CodeOf(err), text, log
+}
+
+// freeze stops all processes of the server.
+func (s *site) freeze() {
+	s.t.Helper()
+	for _, pid := range s.processes().All() {
+		// A child of the server may have come to its end since the look.
+		if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil && !errors.Is(err, syscall.ESRCH) {
+			s.t.Fatal(err)
+		}
+	}
 }
 
 // tools runs PostgreSQL's programs for real, and Pacemaker's by the fake, on this site's node.

@@ -3,6 +3,7 @@ package pg
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -91,12 +92,17 @@ func TestStopOrphans(t *testing.T) {
 	if err != nil || !res.WasRunning || res.Clean {
 		t.Errorf("stop: %+v, %v", res, err)
 	}
-	if alive(busy) {
-		t.Errorf("backend %d is still alive", busy)
-	}
+	ended(t, busy)
 	if _, err := os.Stat(filepath.Join(s.Data, "postmaster.pid")); err == nil {
 		t.Error("stale postmaster.pid is still there")
 	}
+}
+
+// ended waits for the kernel to be through with a process that was killed: it has let go
+// of the server's memory, which is what Stop waits for, a moment before it is gone.
+func ended(t *testing.T, pid int) {
+	t.Helper()
+	eventually(t, fmt.Sprintf("the end of process %d", pid), func() bool { return !alive(pid) })
 }
 
 // busyBackend is the pid of a backend that computes in a transaction.

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -178,6 +179,12 @@ func TestBuilderKilled(t *testing.T) {
 			if err != nil {
 				t.Fatalf("%v: %v", err, processesOf(t, orphan))
 			}
+			// A dying process loses its command line before it lets go of its files:
+			// the lock that makes the orphan a living lab is held some 100 ms longer
+			// on a busy machine.
+			if err := host.Poll(ctx, "the orphan's lock", 5*time.Millisecond, func() (bool, error) { return unlocked(filepath.Join(dir, "builder")) }); err != nil {
+				t.Fatal(err)
+			}
 			up, out := lab(t, "up", "--bare", "--nodes=1", "--name="+next)
 			defer func() { wait(t, up, out, time.Minute) }()
 			err = host.Poll(ctx, "the next lab", 10*time.Millisecond, func() (bool, error) {
@@ -205,6 +212,24 @@ func TestBuilderKilled(t *testing.T) {
 			}
 		})
 	}
+}
+
+// unlocked says whether nobody holds the lock on a file. Another test's lab may
+// have removed it already.
+func unlocked(path string) (bool, error) {
+	f, err := os.Open(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return true, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // processesOf lists the processes that carry a lab's name.

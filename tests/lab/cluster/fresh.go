@@ -82,6 +82,7 @@ install -d -m 1777 /run/lock
 chown -R hacluster:haclient /var/log/pacemaker
 chown postgres:postgres /var/log/postgresql
 [ -e /etc/lab/seeded ] || { sh /etc/lab/seed && touch /etc/lab/seeded; }
+systemctl --quiet is-enabled corosync && ` + selfTest + `
 for unit in corosync pacemaker pcsd postgresql; do
 	systemctl --quiet is-enabled $unit && systemctl start $unit
 done

@@ -2,7 +2,6 @@ package scenario
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -35,7 +34,7 @@ func controllers() []Scenario {
 		},
 		{
 			Name:      "executor-killed-in-failover",
-			Text:      "the primary's server is killed, and Pacemaker's executor of the standby in the middle of the promotion: the standby's node attributes are back by themselves, and it serves",
+			Text:      "the primary's server is killed, and Pacemaker's executor of the standby in the middle of the promotion: the standby's node attributes are back by themselves, and it serves, unless Pacemaker has its node fenced first",
 			Variables: quickForget(),
 			Spoils:    true,
 			Play:      executorKilledInFailover,
@@ -67,8 +66,7 @@ func (r *Run) forgets(ctx context.Context, daemon string) error {
 	fenced := false
 	err = host.Poll(probed, "a probe of the primary", 100*time.Millisecond, func() (bool, error) {
 		// A controller that is away for long has its node fenced: that is proof enough.
-		if node, err := r.Node(ctx, was.primary); err == nil && node.Boots > was.boots[was.primary] {
-			fenced = true
+		if fenced = r.booted(ctx, was, was.primary); fenced {
 			return true, nil
 		}
 		n, err := r.countLog(was.primary, "Result of probe operation for pgsql on "+was.primary+": promoted", since)
@@ -118,33 +116,45 @@ func executorKilledInFailover(ctx context.Context, r *Run) error {
 	if err != nil {
 		return err
 	}
+	// Not when the promotion begins: one that has not settled yet finds its own right
+	// erased, and fails.
+	claimed, err := r.followLog(was.standby, "primary="+was.standby+" ")
+	if err != nil {
+		return err
+	}
+	erased, err := r.followLog(was.standby, "attributes are gone from the cluster's configuration")
+	if err != nil {
+		return err
+	}
 	if err := r.Kill(ctx, was.primary, "postmaster", fault.Postmaster); err != nil {
 		return err
 	}
-	if err := r.awaitProcess(ctx, was.standby, "the agent in promote", fault.Action("promote")); err != nil {
+	if err := claimed(ctx, time.Minute); err != nil {
 		return err
 	}
-	since := time.Now()
 	if err := r.Kill(ctx, was.standby, "execd", fault.Daemon("pacemaker-execd")); err != nil {
 		return err
 	}
 	// The controller needs some seconds to be one of the cluster again, the agent none.
 	const within = 20 * time.Second
-	if err := r.WaitCommits(ctx, within); err != nil {
-		return err
-	}
-	err = r.Wait(ctx, was.standby+" to be the primary with what ping has written", within, func(v cluster.View) bool {
-		return v.Primary() == was.standby && v.Attribute(was.standby, "ping-status") != ""
+	fenced := false
+	err = r.Wait(ctx, was.standby+" to be the primary with what ping has written, or to be fenced", within, func(v cluster.View) bool {
+		fenced = fenced || r.booted(ctx, was, was.standby)
+		return fenced || v.Primary() == was.standby && v.Attribute(was.standby, "ping-status") != ""
 	})
 	if err != nil {
 		return err
 	}
-	// That the cluster had erased them, and that it was the probe that noticed.
-	n, err := r.countLog(was.standby, "attributes are gone from the cluster's configuration", since)
-	if err == nil && n == 0 {
-		err = errors.New("nothing was erased, so nothing was shown")
+	if fenced {
+		// Its controller was away when the cluster looked, by some 20 ms.
+		r.Log("%s was fenced before its controller was back", was.standby)
+		return r.Wait(ctx, "a primary and a synchronous standby", 2*time.Minute, func(v cluster.View) bool { return v.Healthy(r.NodeNames()) })
 	}
-	return err
+	if err := r.WaitCommits(ctx, within); err != nil {
+		return err
+	}
+	// That the cluster had erased them, without which nothing is shown.
+	return erased(ctx, within)
 }
 
 // corosyncLostOnBoth is a second failure within a second of the first: who fences dies

@@ -153,10 +153,7 @@ func (r *Run) repaired(ctx context.Context, was before, name string) error {
 	if err := r.Must(fault.PowerOff(ctx, r.Site, name)); err != nil {
 		return err
 	}
-	return r.Wait(ctx, name+" to boot", time.Minute, func(cluster.View) bool {
-		n, err := r.Node(ctx, name)
-		return err == nil && n.Boots > was.boots[name]
-	})
+	return r.Wait(ctx, name+" to boot", time.Minute, func(cluster.View) bool { return r.booted(ctx, was, name) })
 }
 
 func (v volume) readOnlyPrimary(ctx context.Context, r *Run) error {

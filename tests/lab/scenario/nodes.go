@@ -145,9 +145,10 @@ func twoSyncOneServes(ctx context.Context, r *Run) error {
 }
 
 // quorumThereAndBack has a voter promoted that was the primary before: the cluster's
-// history of it still tells of that time. A promotion that fails costs the failure-timeout.
+// history of it still tells of that time. No promotion fails on the way, which would cost
+// the failure-timeout.
 func quorumThereAndBack(ctx context.Context, r *Run) error {
-	const within = 12 * time.Second
+	const within = 30 * time.Second
 	primary, _, _, tl, err := r.several(ctx, "sync_quorum=true", "HS:quorum")
 	if err != nil {
 		return err
@@ -164,12 +165,21 @@ func quorumThereAndBack(ctx context.Context, r *Run) error {
 		if err := r.Kill(ctx, was, "postmaster", fault.Postmaster); err != nil {
 			return err
 		}
+		var failed []string
 		err := r.Wait(ctx, "a voter to be primary", within, func(v cluster.View) bool {
+			for _, f := range v.Failures {
+				if strings.Contains(f, cluster.ResourcePgsql+"_promote_") {
+					failed = append(failed, f)
+				}
+			}
 			primary = v.Primary()
-			return primary != "" && primary != was
+			return len(failed) > 0 || primary != "" && primary != was
 		})
 		if err != nil {
 			return err
+		}
+		if len(failed) > 0 {
+			return fmt.Errorf("a promotion failed: %v", failed)
 		}
 		if err := r.failover(ctx, primary, tl, within); err != nil {
 			return err

@@ -44,14 +44,6 @@ func (g *reader) n1First(ctx context.Context) error {
 	return g.moveTo(ctx, "n1")
 }
 
-// gone waits until no server and no cluster runs on a node, or no server.
-func (g *reader) gone(ctx context.Context, node string, what fault.Pattern) error {
-	return g.Wait(ctx, "processes to end on "+node, 30*time.Second, func(cluster.View) bool {
-		ps, err := fault.Find(g.Site, node, what)
-		return err == nil && len(ps) == 0
-	})
-}
-
 func (g *reader) switchesAndStops(ctx context.Context) error {
 	begin := func(what string) func(context.Context) error {
 		return func(ctx context.Context) error {
@@ -64,7 +56,7 @@ func (g *reader) switchesAndStops(ctx context.Context) error {
 		return errors.Join(g.WaitPrimary(ctx, "n2", 20*time.Second), g.WaitSync(ctx, "n1", 30*time.Second))
 	}}
 	g.around["node-out"] = around{before: begin("a node out"), after: func(ctx context.Context, _ string) error {
-		return errors.Join(g.WaitPrimary(ctx, "n2", 20*time.Second), g.gone(ctx, "n1", fault.Postgres), g.WaitCommits(ctx, 20*time.Second))
+		return errors.Join(g.WaitPrimary(ctx, "n2", 20*time.Second), g.gone(ctx, "n1", fault.Postgres, 30*time.Second), g.WaitCommits(ctx, 20*time.Second))
 	}}
 	g.around["node-back"] = around{after: func(ctx context.Context, _ string) error { return g.WaitSync(ctx, "n1", 30*time.Second) }}
 	g.around["stop-both"] = around{before: begin("both stopped"), after: func(context.Context, string) error {
@@ -208,7 +200,7 @@ func (g *reader) upgraded(ctx context.Context) error {
 }
 
 func (g *reader) rebuilds(ctx context.Context) error {
-	g.around["rebuild-begin"] = around{after: func(ctx context.Context, _ string) error { return g.gone(ctx, "n1", fault.Postgres) }}
+	g.around["rebuild-begin"] = around{after: func(ctx context.Context, _ string) error { return g.gone(ctx, "n1", fault.Postgres, 30*time.Second) }}
 	g.around["rebuild-end"] = around{after: func(ctx context.Context, _ string) error {
 		return errors.Join(g.WaitSync(ctx, "n1", time.Minute), g.WaitHealthy(ctx, 20*time.Second))
 	}}

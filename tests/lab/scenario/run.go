@@ -140,6 +140,20 @@ func (r *Run) WaitSync(ctx context.Context, node string, within time.Duration) e
 	})
 }
 
+// booted says whether a node has booted since then.
+func (r *Run) booted(ctx context.Context, since before, node string) bool {
+	n, err := r.Node(ctx, node)
+	return err == nil && n.Boots > since.boots[node]
+}
+
+// gone waits until nothing of a kind runs on a node any more.
+func (r *Run) gone(ctx context.Context, node string, what fault.Pattern, within time.Duration) error {
+	return r.Wait(ctx, "processes to end on "+node, within, func(cluster.View) bool {
+		ps, err := fault.Find(r.Site, node, what)
+		return err == nil && len(ps) == 0
+	})
+}
+
 // WaitCommits waits for a commit that was asked for after now.
 func (r *Run) WaitCommits(ctx context.Context, within time.Duration) error {
 	if r.W == nil {

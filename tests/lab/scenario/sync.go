@@ -30,6 +30,10 @@ func checkpointerStopped(ctx context.Context, r *Run) error {
 	if err := r.Pcs(ctx, p, "node", "standby", s); err != nil {
 		return err
 	}
+	// Commits go on while it has its server, and with it its right.
+	if err := r.gone(ctx, s, fault.Postgres, time.Minute); err != nil {
+		return err
+	}
 	if err := r.WaitCommits(ctx, time.Minute); err != nil {
 		return err
 	}

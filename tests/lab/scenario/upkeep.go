@@ -1,9 +1,13 @@
 package scenario
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -138,11 +142,7 @@ func rollingUpgrade(ctx context.Context, r *Run) error {
 		if err := r.Pcs(ctx, n, "node", "standby", n); err != nil {
 			return err
 		}
-		err := r.Wait(ctx, "PostgreSQL to be stopped on "+n, time.Minute, func(cluster.View) bool {
-			ps, err := fault.Find(r.Site, n, fault.Postgres)
-			return err == nil && len(ps) == 0
-		})
-		if err != nil {
+		if err := r.gone(ctx, n, fault.Postgres, time.Minute); err != nil {
 			return err
 		}
 		// Here the packages would be replaced; the server is down.
@@ -219,6 +219,29 @@ func (r *Run) countLog(node, text string, since time.Time) (int, error) {
 		}
 	}
 	return n, err
+}
+
+// followLog returns what waits for a text in the lines that a node's Pacemaker log gets
+// from now on, for those who have to act within milliseconds.
+func (r *Run) followLog(node, text string) (func(context.Context, time.Duration) error, error) {
+	f, err := os.Open(filepath.Join(r.Logs(node), "pacemaker", "pacemaker.log"))
+	if err != nil {
+		return nil, err
+	}
+	if _, err := f.Seek(0, io.SeekEnd); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return func(ctx context.Context, within time.Duration) error {
+		defer f.Close()
+		ctx, cancel := context.WithTimeout(ctx, within)
+		defer cancel()
+		var seen []byte
+		return host.Poll(ctx, fmt.Sprintf("%q in the log of %s", text, node), 2*time.Millisecond, func() (bool, error) {
+			more, err := io.ReadAll(f)
+			seen = append(seen, more...)
+			return bytes.Contains(seen, []byte(text)), err
+		})
+	}, nil
 }
 
 func failureNotForgotten(ctx context.Context, r *Run) error {
