@@ -103,6 +103,39 @@ func TestSlow(t *testing.T) {
 	}
 }
 
+// A BMC that answers one after the other, a second each, has others' questions to answer first: ours
+// are no more than it can keep up with, the next time as well.
+func TestSlowInLine(t *testing.T) {
+	const each, others = 1100 * time.Millisecond, 3
+	t.Parallel()
+	fake := ipmitest.Start(t, ipmitest.Options{Suites: []int{3}})
+	var line sync.Mutex
+	free := time.Now().Add(others * each)
+	fake.Script(ipmitest.Script{Out: func([]byte) bool {
+		line.Lock()
+		if now := time.Now(); free.Before(now) {
+			free = now
+		}
+		free = free.Add(each)
+		at := free
+		line.Unlock()
+		time.Sleep(time.Until(at))
+		return true
+	}})
+	cfg := config(fake)
+	cfg.Try = 0 // as on a node
+	for range 2 {
+		b, err := Open(t.Context(), cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if on, err := b.On(t.Context()); err != nil || !on {
+			t.Errorf("on %v, %v", on, err)
+		}
+		b.Close(t.Context())
+	}
+}
+
 // A BMC that has forgotten our session, as after a restart of its own, gets a new one.
 func TestRestart(t *testing.T) {
 	inBothDialects(t, shortTry, func(t *testing.T, fake *ipmitest.BMC, b *BMC) {

@@ -50,6 +50,8 @@ func (b *BMC) connect(ctx context.Context) (*session, error) {
 	defer cancel()
 	began := time.Now()
 	b.heard.Store(&began)
+	ctx, stop := b.untilSilent(ctx, silence)
+	defer stop()
 	var told error // the last that was more than silence
 	for {
 		s, err := b.search(ctx)
@@ -77,6 +79,19 @@ func (b *BMC) connect(ctx context.Context) (*session, error) {
 	}
 	waited := min(time.Since(began).Round(100*time.Millisecond), silence)
 	return nil, errorf(Silent, "the BMC %s gave no answer within %s; check its address, and that it speaks IPMI over LAN", b.cfg.address(), waited)
+}
+
+// untilSilent is the context for what ends when nothing has been heard for a time.
+func (b *BMC) untilSilent(ctx context.Context, silence time.Duration) (context.Context, func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	go func() {
+		left := silence
+		for left > 0 && life.Pause(ctx, left) == nil {
+			left = silence - time.Since(*b.heard.Load())
+		}
+		cancel()
+	}()
+	return ctx, cancel
 }
 
 // search tries the ways one after the other, and remembers the one that led in.
@@ -167,8 +182,9 @@ func (b *BMC) probe(ctx context.Context) (*app.GetChannelAuthenticationCapabilit
 		SessionHeader15: &types.SessionHeader15{PayloadLength: uint8(len(payload))}, Payload: payload,
 	}}).Pack()
 	buf := make([]byte, client.DefaultBufferSize)
-	// It changes nothing, so it may be repeated sooner than other questions.
-	for try := min(b.cfg.Try, 250*time.Millisecond); ; try = min(2*try, b.cfg.Try) {
+	// It changes nothing, so it may be repeated sooner than other questions; but not for long, since
+	// a slow BMC answers each, and those that come after have to wait for it.
+	for try := min(b.cfg.Try, 250*time.Millisecond); ; try *= 3 {
 		if _, err := w.Write(packet); err != nil {
 			return nil, b.classify("name its capabilities", 0, err)
 		}
@@ -227,6 +243,7 @@ func (b *BMC) open(ctx context.Context, w way) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
+	conn.patience = b.try
 	c, err := client.NewClient(b.cfg.Host, b.cfg.Port, b.cfg.User, b.cfg.Password)
 	if err != nil {
 		_ = conn.Close()
@@ -247,6 +264,7 @@ func (b *BMC) open(ctx context.Context, w way) (*session, error) {
 		c.WithRetry(0)
 		return s, nil
 	}
+	conn.waited(time.Now())
 	if conn.established() {
 		s.close(ctx)
 	} else {

@@ -34,10 +34,16 @@ type wire struct {
 	// it had been waited for.
 	heard *atomic.Pointer[time.Time]
 	took  *atomic.Int64
+	// patience is how long the same datagram is not sent again; nil if its sender sees to that.
+	patience func() time.Duration
 
 	mu sync.Mutex
-	// asked is when the first datagram left that no answer has come to.
+	// asked is when the first datagram left that no answer has come to, sent how many did since.
 	asked time.Time
+	sent  int
+	// last is the datagram that left last, lastAt when.
+	last   []byte
+	lastAt time.Time
 	// refusal is the status by which the BMC has refused a step of the session set-up.
 	refusal types.RmcpStatusCode
 	// want is the payload type of the answer to the session set-up message sent last.
@@ -68,8 +74,13 @@ const (
 	sessionHeader = 12 // bytes of an RMCP+ session header
 )
 
-// Write sends a datagram, and learns from it what answer to expect.
+// Write sends a datagram, and learns from it what answer to expect. One that is sent again too
+// early is lost here: go-ipmi sends all its repetitions at once when its context ends, and never
+// waits longer for the next, while each is one more that a slow BMC has to answer.
 func (w *wire) Write(b []byte) (int, error) {
+	if w.early(b, time.Now()) {
+		return len(b), nil
+	}
 	w.observe(b)
 	b = w.outgoing(b)
 	n, err := w.Conn.Write(b)
@@ -80,14 +91,34 @@ func (w *wire) Write(b []byte) (int, error) {
 	return n, err
 }
 
+// early tells whether a datagram left already, and its answer is still to be waited for.
+func (w *wire) early(b []byte, now time.Time) bool {
+	if w.patience != nil && bytes.Equal(b, w.last) && now.Sub(w.lastAt) < w.patience() {
+		return true
+	}
+	w.last, w.lastAt = bytes.Clone(b), now
+	w.waited(now)
+	return false
+}
+
+// waited notes that no answer has come until now: it takes that long at least.
+func (w *wire) waited(now time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.took != nil && !w.asked.IsZero() {
+		w.took.Store(max(w.took.Load(), int64(now.Sub(w.asked))))
+	}
+}
+
 // observe notes when a question is asked, and reads our own session set-up messages; their layout is
 // fixed (IPMI 2.0, 13.17 to 13.22).
 func (w *wire) observe(b []byte) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.asked.IsZero() {
-		w.asked = time.Now()
+		w.asked, w.sent = time.Now(), 0
 	}
+	w.sent++
 	if len(b) < rmcpHeader+sessionHeader || types.AuthType(b[rmcpHeader]) != types.AuthTypeRMCPPlus {
 		return
 	}
@@ -127,7 +158,8 @@ func (w *wire) Read(b []byte) (int, error) {
 	}
 }
 
-// answered notes that a datagram was let through.
+// answered notes that a datagram was let through. Where a question was asked several times, the
+// other answers stand in line before the next one.
 func (w *wire) answered(now time.Time) {
 	if w.heard == nil {
 		return
@@ -136,7 +168,7 @@ func (w *wire) answered(now time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if !w.asked.IsZero() {
-		w.took.Store(int64(now.Sub(w.asked)))
+		w.took.Store(int64(now.Sub(w.asked)) * int64(w.sent))
 		w.asked = time.Time{}
 	}
 }

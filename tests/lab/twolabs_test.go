@@ -225,11 +225,7 @@ func unlocked(path string) (bool, error) {
 		return false, err
 	}
 	defer f.Close()
-	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-	if errors.Is(err, unix.EWOULDBLOCK) {
-		return false, nil
-	}
-	return err == nil, err
+	return site.TryLock(f)
 }
 
 // processesOf lists the processes that carry a lab's name.

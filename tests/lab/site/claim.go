@@ -36,7 +36,7 @@ func lockBase(ctx context.Context) (*os.File, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, claimLimit)
 	defer cancel()
-	err = host.Poll(ctx, "another lab to be made or removed", 5*time.Millisecond, func() (bool, error) { return tryLock(f) })
+	err = host.Poll(ctx, "another lab to be made or removed", 5*time.Millisecond, func() (bool, error) { return TryLock(f) })
 	if err != nil {
 		_ = f.Close()
 		return nil, err
@@ -44,7 +44,8 @@ func lockBase(ctx context.Context) (*os.File, error) {
 	return f, nil
 }
 
-func tryLock(f *os.File) (bool, error) {
+// TryLock takes the lock on a file, and says whether nobody else holds it.
+func TryLock(f *os.File) (bool, error) {
 	err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 	if errors.Is(err, unix.EWOULDBLOCK) {
 		return false, nil
@@ -84,7 +85,7 @@ func claim(ctx context.Context, p Plan) (*os.File, error) {
 	}
 	_, err = lock.WriteString(me.String())
 	if err == nil {
-		_, err = tryLock(lock)
+		_, err = TryLock(lock)
 	}
 	if err == nil {
 		err = os.Rename(tmp, p.Dir())
@@ -139,7 +140,7 @@ func held(name string) (bool, error) {
 		return false, err
 	}
 	defer f.Close()
-	free, err := tryLock(f)
+	free, err := TryLock(f)
 	if err != nil || !free {
 		return true, err
 	}
