@@ -56,7 +56,7 @@ test-matrix: deps build ## every scenario of the lab on Debian 12 and on Debian 
 	set -e; roots=; for release in bookworm trixie; do roots="$$roots $$(tests/debian/root.sh $$release)"; done; \
 		bin/lab matrix $(if $(ONLY),--only=$(ONLY)) $(if $(JOBS),--jobs=$(JOBS)) $$roots
 
-# -p 3: most of these tests wait for something.
+# -p 3, here and in contract: most of these tests wait for something.
 unit: ## tests that need no root and no cluster (under a minute)
 	$(TEST) -p 3 ./lib/... ./agents/... ./fence/... ./rpm/... ./docs/... ./tests/fakes/... ./tests/layout/...
 
@@ -64,7 +64,7 @@ race: ## the same under the race detector (needs a C compiler)
 	CGO_ENABLED=1 $(GO) test -race -tags $(TAGS) $(TESTFLAGS) ./lib/... ./agents/... ./fence/...
 
 contract: build ## the built agents against the outside world's checkers (root)
-	$(TEST) -count=1 -timeout 15m ./tests/contract/... ./tests/lab/...
+	$(TEST) -count=1 -timeout 15m -p 3 ./tests/contract/... ./tests/lab/...
 	PGREX_RELEASES=trixie $(TEST) -count=1 -timeout 15m ./tests/packages
 
 bench: deps build ## how long faults keep clients waiting, ours beside the reference agents (root; long); BENCH="--runs 2 --faults switchover"

@@ -74,7 +74,7 @@ func protocol() []stonith.Parameter {
 			Parameter: meta.Parameter{
 				Name: "ipmitool_timeout", Type: meta.String, Default: "1", Check: checkTry,
 				Short: "Seconds until a question is sent again",
-				Long:  "A BMC that leaves five in a row unanswered counts as dead. Raise it for a slow one. The name is fence_ipmilan's; no ipmitool is run.",
+				Long:  "The next tries wait longer, and a BMC that says nothing for five times this counts as dead. Raise it for a slow one. The name is fence_ipmilan's; no ipmitool is run.",
 			},
 			Word: "seconds",
 		},

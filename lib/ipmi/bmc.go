@@ -2,6 +2,7 @@ package ipmi
 
 import (
 	"context"
+	"net/netip"
 	"sync/atomic"
 	"time"
 
@@ -17,8 +18,11 @@ type BMC struct {
 	session *session
 	// turn is the number of addresses that the network has refused.
 	turn int
-	// heard is when the BMC last sent something that could be believed, took how long that had
-	// been waited for, from the first time that its question was sent.
+	// addrs are the addresses of its name, since the last search for it began.
+	addrs []netip.Addr
+	// heard is when the BMC last sent something that could be believed, nil for not since the last
+	// search began; took is how long its answers take: how long one was waited for, or is already,
+	// from the first time that its question was sent.
 	heard atomic.Pointer[time.Time]
 	took  atomic.Int64
 }
@@ -125,6 +129,7 @@ func (b *BMC) ask(ctx context.Context, what string, times int, question func(con
 			b.session, fresh = s, true
 		}
 		var err error
+		took := b.took.Load()
 		for range times {
 			b.session.client.WithTimeout(b.try())
 			if err = question(ctx, b.session.client); err == nil {
@@ -139,6 +144,7 @@ func (b *BMC) ask(ctx context.Context, what string, times int, question func(con
 		// Its BMC does not answer, so the farewell is short.
 		b.session.close(ctx)
 		b.session = nil
+		b.took.Store(took) // for all that is known it is not slow, but gone
 		if fresh || times == 1 {
 			return err
 		}

@@ -58,8 +58,8 @@ type Config struct {
 	Privilege string
 	// Kg is a key of the BMC's own, at most 20 bytes; nearly all have none. It asks for RMCP+.
 	Kg []byte
-	// Try is how long an answer may take before the question is sent again; 0 is one second. A
-	// question is sent Tries times.
+	// Try is how long an answer may take before the question is sent again, the first time; 0 is
+	// one second. It bounds the silence that is borne, see Tries.
 	Try time.Duration
 	// Resolve finds the addresses of Host; nil asks the system. Where there are several, the next is
 	// taken when the network refuses one: a name may have an IPv6 address at which no BMC listens.
@@ -67,7 +67,7 @@ type Config struct {
 	Log     *slog.Logger
 }
 
-// Tries is how often a question is sent before a BMC counts as silent.
+// Tries is how many times Config.Try a BMC may say nothing at all before it counts as silent.
 const Tries = 5
 
 const (

@@ -79,14 +79,19 @@ func TestSlow(t *testing.T) {
 		"suite 17 alone":            {suitePatience + 100*time.Millisecond, ipmitest.Options{Suites: []int{17}, No15: true}, Any},
 		"suite 3 alone":             {suitePatience + 100*time.Millisecond, ipmitest.Options{Suites: []int{3}, No15: true}, Any},
 		"more than a try, searched": {1300 * time.Millisecond, ipmitest.Options{}, Any},
+		"and silent on suite 17":    {1100 * time.Millisecond, ipmitest.Options{Suites: []int{3}}, Any},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			fake := ipmitest.Start(t, c.options)
-			fake.Script(ipmitest.Script{Out: func([]byte) bool {
+			script := ipmitest.Script{Out: func([]byte) bool {
 				time.Sleep(c.each)
 				return true
-			}})
+			}}
+			if name == "and silent on suite 17" {
+				script.In = silentOn17
+			}
+			fake.Script(script)
 			cfg := config(fake)
 			cfg.Dialect = c.dialect
 			if c.each > 2*shortTry {
@@ -104,9 +109,9 @@ func TestSlow(t *testing.T) {
 }
 
 // A BMC that answers one after the other, a second each, has others' questions to answer first: ours
-// are no more than it can keep up with, the next time as well.
+// are no more than it can keep up with.
 func TestSlowInLine(t *testing.T) {
-	const each, others = 1100 * time.Millisecond, 3
+	const each, others = 1100 * time.Millisecond, 2
 	t.Parallel()
 	fake := ipmitest.Start(t, ipmitest.Options{Suites: []int{3}})
 	var line sync.Mutex
@@ -124,15 +129,9 @@ func TestSlowInLine(t *testing.T) {
 	}})
 	cfg := config(fake)
 	cfg.Try = 0 // as on a node
-	for range 2 {
-		b, err := Open(t.Context(), cfg)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if on, err := b.On(t.Context()); err != nil || !on {
-			t.Errorf("on %v, %v", on, err)
-		}
-		b.Close(t.Context())
+	b := open(t, cfg)
+	if on, err := b.On(t.Context()); err != nil || !on {
+		t.Errorf("on %v, %v", on, err)
 	}
 }
 
@@ -161,6 +160,9 @@ func TestGone(t *testing.T) {
 		}
 		if took := time.Since(start); took > (Tries+2*attempts)*shortTry+2*closeTime {
 			t.Errorf("took %v", took)
+		}
+		if try := b.try(); try > 3*shortTry {
+			t.Errorf("taken for slow, not for gone: %v", try)
 		}
 		start = time.Now()
 		b.Close(t.Context())

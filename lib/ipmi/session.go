@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -41,20 +42,37 @@ const (
 )
 
 // connect opens a session, in whatever way the BMC takes. A BMC from which nothing has been heard for
-// Tries times Config.Try is given up, one that goes on stammering, or is slow, after three times that.
-// Until then what may pass is tried again: a BMC that restarts its network refuses for a moment, and
-// datagrams get lost.
+// Tries times Config.Try is given up, one that fell silent after twice that, one that goes on stammering,
+// or is slow, after three times. Until then what may pass is tried again: a BMC that restarts its network
+// refuses for a moment, and datagrams get lost.
 func (b *BMC) connect(ctx context.Context) (*session, error) {
 	silence := Tries * b.cfg.Try
 	ctx, cancel := context.WithTimeout(ctx, 3*silence)
 	defer cancel()
 	began := time.Now()
-	b.heard.Store(&began)
-	ctx, stop := b.untilSilent(ctx, silence)
-	defer stop()
+	asked, took := began, b.took.Load()
+	b.heard.Store(nil)
+	// left is how much longer it may say nothing. It has answered once if it had to think about a
+	// suite or a lost datagram in silence, and then there is more than that to be tried.
+	left := func() time.Duration {
+		if heard := b.heard.Load(); heard != nil {
+			return 2*silence - time.Since(*heard)
+		}
+		return silence - time.Since(asked)
+	}
+	b.addrs = nil
 	var told error // the last that was more than silence
 	for {
-		s, err := b.search(ctx)
+		var s *session
+		var err error
+		if b.addrs == nil {
+			// Names may take their time, in which no BMC is asked.
+			b.addrs, err = b.resolve(ctx)
+			asked = time.Now()
+		}
+		if err == nil {
+			s, err = b.searchWhile(ctx, left)
+		}
 		if err == nil {
 			return s, nil
 		}
@@ -68,11 +86,13 @@ func (b *BMC) connect(ctx context.Context) (*session, error) {
 		if kind == Unreachable {
 			b.turn++
 		}
-		quiet := time.Since(*b.heard.Load()) >= silence
 		refused := kind != Silent && time.Since(began) >= silence
-		if quiet || refused || life.Pause(ctx, pause) != nil {
+		if left() <= 0 || refused || life.Pause(ctx, pause) != nil {
 			break
 		}
+	}
+	if b.heard.Load() == nil {
+		b.took.Store(took) // for all that is known it is not slow, but gone
 	}
 	if told != nil {
 		return nil, told
@@ -81,17 +101,31 @@ func (b *BMC) connect(ctx context.Context) (*session, error) {
 	return nil, errorf(Silent, "the BMC %s gave no answer within %s; check its address, and that it speaks IPMI over LAN", b.cfg.address(), waited)
 }
 
-// untilSilent is the context for what ends when nothing has been heard for a time.
-func (b *BMC) untilSilent(ctx context.Context, silence time.Duration) (context.Context, func()) {
+// resolve finds the addresses of the BMC.
+func (b *BMC) resolve(ctx context.Context) ([]netip.Addr, error) {
+	addrs, err := b.cfg.Resolve(ctx, b.cfg.Host)
+	if err == nil && len(addrs) == 0 {
+		err = &net.DNSError{Err: "it has no address", Name: b.cfg.Host, IsNotFound: true}
+	}
+	if err != nil {
+		return nil, b.classify("open a socket", 0, err)
+	}
+	return addrs, nil
+}
+
+// searchWhile is search, which ends as silent when there is no time left for the BMC's silence.
+func (b *BMC) searchWhile(ctx context.Context, left func() time.Duration) (*session, error) {
 	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	go func() {
-		left := silence
-		for left > 0 && life.Pause(ctx, left) == nil {
-			left = silence - time.Since(*b.heard.Load())
+		for d := left(); d > 0; d = left() {
+			if life.Pause(ctx, d) != nil {
+				return
+			}
 		}
 		cancel()
 	}()
-	return ctx, cancel
+	return b.search(ctx)
 }
 
 // search tries the ways one after the other, and remembers the one that led in.
@@ -184,14 +218,16 @@ func (b *BMC) probe(ctx context.Context) (*app.GetChannelAuthenticationCapabilit
 	buf := make([]byte, client.DefaultBufferSize)
 	// It changes nothing, so it may be repeated sooner than other questions; but not for long, since
 	// a slow BMC answers each, and those that come after have to wait for it.
-	for try := min(b.cfg.Try, 250*time.Millisecond); ; try *= 3 {
+	sent := int64(1)
+	for try := min(b.cfg.Try, 250*time.Millisecond); ; try, sent = 3*try, sent+1 {
 		if _, err := w.Write(packet); err != nil {
 			return nil, b.classify("name its capabilities", 0, err)
 		}
+		_ = w.SetReadDeadline(time.Now().Add(try))
+		// After the deadline, which would else undo that of the context's end.
 		if ctx.Err() != nil {
 			return nil, b.classify("name its capabilities", 0, ctx.Err())
 		}
-		_ = w.SetReadDeadline(time.Now().Add(try))
 		for {
 			n, err := w.Read(buf)
 			var timeout net.Error
@@ -202,6 +238,8 @@ func (b *BMC) probe(ctx context.Context) (*app.GetChannelAuthenticationCapabilit
 				return nil, b.classify("name its capabilities", 0, err)
 			}
 			if caps := capabilitiesIn(buf[:n]); caps != nil {
+				// The other answers stand in line before that to the next question.
+				b.took.Store(sent * b.took.Load())
 				return caps, nil
 			}
 		}
@@ -222,14 +260,7 @@ func capabilitiesIn(b []byte) *app.GetChannelAuthenticationCapabilitiesResponse 
 
 // dial opens a socket to the BMC. No datagram is sent.
 func (b *BMC) dial(ctx context.Context) (*wire, error) {
-	addrs, err := b.cfg.Resolve(ctx, b.cfg.Host)
-	if err == nil && len(addrs) == 0 {
-		err = &net.DNSError{Err: "it has no address", Name: b.cfg.Host, IsNotFound: true}
-	}
-	if err != nil {
-		return nil, b.classify("open a socket", 0, err)
-	}
-	at := net.JoinHostPort(addrs[b.turn%len(addrs)].Unmap().String(), strconv.Itoa(b.cfg.Port))
+	at := net.JoinHostPort(b.addrs[b.turn%len(b.addrs)].Unmap().String(), strconv.Itoa(b.cfg.Port))
 	conn, err := new(net.Dialer).DialContext(ctx, "udp", at)
 	if err != nil {
 		return nil, b.classify("open a socket", 0, err)

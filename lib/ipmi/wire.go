@@ -30,17 +30,15 @@ type wire struct {
 	only byte
 	// missing says that the BMC did not offer it.
 	missing bool
-	// heard is set to the time of each datagram that is let through, if not nil; took to how long
-	// it had been waited for.
+	// heard and took are those of the BMC; nil in tests of the wire alone.
 	heard *atomic.Pointer[time.Time]
 	took  *atomic.Int64
 	// patience is how long the same datagram is not sent again; nil if its sender sees to that.
 	patience func() time.Duration
 
 	mu sync.Mutex
-	// asked is when the first datagram left that no answer has come to, sent how many did since.
+	// asked is when the first datagram left that no answer has come to.
 	asked time.Time
-	sent  int
 	// last is the datagram that left last, lastAt when.
 	last   []byte
 	lastAt time.Time
@@ -93,12 +91,16 @@ func (w *wire) Write(b []byte) (int, error) {
 
 // early tells whether a datagram left already, and its answer is still to be waited for.
 func (w *wire) early(b []byte, now time.Time) bool {
-	if w.patience != nil && bytes.Equal(b, w.last) && now.Sub(w.lastAt) < w.patience() {
-		return true
+	w.mu.Lock()
+	again := w.patience != nil && bytes.Equal(b, w.last) && now.Sub(w.lastAt) < w.patience()
+	if !again {
+		w.last, w.lastAt = bytes.Clone(b), now
 	}
-	w.last, w.lastAt = bytes.Clone(b), now
-	w.waited(now)
-	return false
+	w.mu.Unlock()
+	if !again {
+		w.waited(now)
+	}
+	return again
 }
 
 // waited notes that no answer has come until now: it takes that long at least.
@@ -116,9 +118,8 @@ func (w *wire) observe(b []byte) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.asked.IsZero() {
-		w.asked, w.sent = time.Now(), 0
+		w.asked = time.Now()
 	}
-	w.sent++
 	if len(b) < rmcpHeader+sessionHeader || types.AuthType(b[rmcpHeader]) != types.AuthTypeRMCPPlus {
 		return
 	}
@@ -158,8 +159,7 @@ func (w *wire) Read(b []byte) (int, error) {
 	}
 }
 
-// answered notes that a datagram was let through. Where a question was asked several times, the
-// other answers stand in line before the next one.
+// answered notes that a datagram was let through.
 func (w *wire) answered(now time.Time) {
 	if w.heard == nil {
 		return
@@ -168,7 +168,7 @@ func (w *wire) answered(now time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if !w.asked.IsZero() {
-		w.took.Store(int64(now.Sub(w.asked)) * int64(w.sent))
+		w.took.Store(int64(now.Sub(w.asked)))
 		w.asked = time.Time{}
 	}
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -182,7 +181,11 @@ func TestBuilderKilled(t *testing.T) {
 			// A dying process loses its command line before it lets go of its files:
 			// the lock that makes the orphan a living lab is held some 100 ms longer
 			// on a busy machine.
-			if err := host.Poll(ctx, "the orphan's lock", 5*time.Millisecond, func() (bool, error) { return unlocked(filepath.Join(dir, "builder")) }); err != nil {
+			err = host.Poll(ctx, "the orphan's lock", 5*time.Millisecond, func() (bool, error) {
+				held, err := site.Held(ctx, orphan)
+				return !held, err
+			})
+			if err != nil {
 				t.Fatal(err)
 			}
 			up, out := lab(t, "up", "--bare", "--nodes=1", "--name="+next)
@@ -212,20 +215,6 @@ func TestBuilderKilled(t *testing.T) {
 			}
 		})
 	}
-}
-
-// unlocked says whether nobody holds the lock on a file. Another test's lab may
-// have removed it already.
-func unlocked(path string) (bool, error) {
-	f, err := os.Open(path)
-	if errors.Is(err, os.ErrNotExist) {
-		return true, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	defer f.Close()
-	return site.TryLock(f)
 }
 
 // processesOf lists the processes that carry a lab's name.

@@ -118,18 +118,18 @@ func executorKilledInFailover(ctx context.Context, r *Run) error {
 	}
 	// Not when the promotion begins: one that has not settled yet finds its own right
 	// erased, and fails.
-	claimed, err := r.followLog(was.standby, "primary="+was.standby+" ")
-	if err != nil {
-		return err
-	}
-	erased, err := r.followLog(was.standby, "attributes are gone from the cluster's configuration")
+	claimed, err := r.followLog(ctx, was.standby, "primary="+was.standby+" ")
 	if err != nil {
 		return err
 	}
 	if err := r.Kill(ctx, was.primary, "postmaster", fault.Postmaster); err != nil {
 		return err
 	}
-	if err := claimed(ctx, time.Minute); err != nil {
+	if err := claimed(time.Minute); err != nil {
+		return err
+	}
+	erased, err := r.followLog(ctx, was.standby, "attributes are gone from the cluster's configuration")
+	if err != nil {
 		return err
 	}
 	if err := r.Kill(ctx, was.standby, "execd", fault.Daemon("pacemaker-execd")); err != nil {
@@ -154,7 +154,7 @@ func executorKilledInFailover(ctx context.Context, r *Run) error {
 		return err
 	}
 	// That the cluster had erased them, without which nothing is shown.
-	return erased(ctx, within)
+	return erased(within)
 }
 
 // corosyncLostOnBoth is a second failure within a second of the first: who fences dies

@@ -223,7 +223,7 @@ func (r *Run) countLog(node, text string, since time.Time) (int, error) {
 
 // followLog returns what waits for a text in the lines that a node's Pacemaker log gets
 // from now on, for those who have to act within milliseconds.
-func (r *Run) followLog(node, text string) (func(context.Context, time.Duration) error, error) {
+func (r *Run) followLog(ctx context.Context, node, text string) (func(time.Duration) error, error) {
 	f, err := os.Open(filepath.Join(r.Logs(node), "pacemaker", "pacemaker.log"))
 	if err != nil {
 		return nil, err
@@ -231,8 +231,8 @@ func (r *Run) followLog(node, text string) (func(context.Context, time.Duration)
 	if _, err := f.Seek(0, io.SeekEnd); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	return func(ctx context.Context, within time.Duration) error {
-		defer f.Close()
+	context.AfterFunc(ctx, func() { _ = f.Close() })
+	return func(within time.Duration) error {
 		ctx, cancel := context.WithTimeout(ctx, within)
 		defer cancel()
 		var seen []byte

@@ -36,7 +36,7 @@ func lockBase(ctx context.Context) (*os.File, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, claimLimit)
 	defer cancel()
-	err = host.Poll(ctx, "another lab to be made or removed", 5*time.Millisecond, func() (bool, error) { return TryLock(f) })
+	err = host.Poll(ctx, "another lab to be made or removed", 5*time.Millisecond, func() (bool, error) { return tryLock(f) })
 	if err != nil {
 		_ = f.Close()
 		return nil, err
@@ -44,8 +44,7 @@ func lockBase(ctx context.Context) (*os.File, error) {
 	return f, nil
 }
 
-// TryLock takes the lock on a file, and says whether nobody else holds it.
-func TryLock(f *os.File) (bool, error) {
+func tryLock(f *os.File) (bool, error) {
 	err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 	if errors.Is(err, unix.EWOULDBLOCK) {
 		return false, nil
@@ -85,7 +84,7 @@ func claim(ctx context.Context, p Plan) (*os.File, error) {
 	}
 	_, err = lock.WriteString(me.String())
 	if err == nil {
-		_, err = TryLock(lock)
+		_, err = tryLock(lock)
 	}
 	if err == nil {
 		err = os.Rename(tmp, p.Dir())
@@ -130,6 +129,16 @@ func cleanStale() error {
 	return nil
 }
 
+// Held says whether a lab's builder or daemon lives, as the next lab will see it.
+func Held(ctx context.Context, name string) (bool, error) {
+	base, err := lockBase(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer base.Close()
+	return held(name)
+}
+
 // held says whether a lab's builder or daemon lives. The caller has locked Base.
 func held(name string) (bool, error) {
 	f, err := os.Open(Plan{Name: name}.builderFile())
@@ -140,7 +149,7 @@ func held(name string) (bool, error) {
 		return false, err
 	}
 	defer f.Close()
-	free, err := TryLock(f)
+	free, err := tryLock(f)
 	if err != nil || !free {
 		return true, err
 	}
