@@ -111,12 +111,16 @@ func TestSlow(t *testing.T) {
 // A BMC that answers one after the other, a second each, has others' questions to answer first: ours
 // are no more than it can keep up with.
 func TestSlowInLine(t *testing.T) {
-	const each, others = 1100 * time.Millisecond, 2
+	const each, others = time.Second, 3
 	t.Parallel()
 	fake := ipmitest.Start(t, ipmitest.Options{Suites: []int{3}})
+	var asked atomic.Int32
 	var line sync.Mutex
 	free := time.Now().Add(others * each)
-	fake.Script(ipmitest.Script{Out: func([]byte) bool {
+	fake.Script(ipmitest.Script{In: func([]byte) bool {
+		asked.Add(1)
+		return true
+	}, Out: func([]byte) bool {
 		line.Lock()
 		if now := time.Now(); free.Before(now) {
 			free = now
@@ -132,6 +136,10 @@ func TestSlowInLine(t *testing.T) {
 	b := open(t, cfg)
 	if on, err := b.On(t.Context()); err != nil || !on {
 		t.Errorf("on %v, %v", on, err)
+	}
+	// What it speaks, four times; suite 17; the login with suite 3 in four steps; its state; two to spare.
+	if n := asked.Load(); n > 12 {
+		t.Errorf("it was asked %d times", n)
 	}
 }
 
