@@ -48,19 +48,22 @@ func (a *agent) monitor(ctx context.Context) error {
 	// A server may come to a stand in the middle of an answer as well.
 	asking, cancel := a.unlessHung(ctx)
 	defer cancel()
-	err = a.monitorAnswering(asking, conn, ps)
-	if errors.Is(context.Cause(asking), errHangs) {
-		return a.monitorSilent(ctx, ps, errHangs)
+	st, silent := a.status(asking, conn)
+	var answer error
+	if silent == nil {
+		answer = a.monitorAnswering(asking, conn, st)
 	}
-	return err
+	if errors.Is(context.Cause(asking), errHangs) {
+		silent = errHangs
+	}
+	if silent != nil {
+		return a.monitorSilent(ctx, ps, silent)
+	}
+	return answer
 }
 
-// monitorAnswering answers for a server that has let the monitor in.
-func (a *agent) monitorAnswering(ctx context.Context, conn *pg.Conn, ps pg.Processes) error {
-	st, err := a.status(ctx, conn)
-	if err != nil {
-		return a.monitorSilent(ctx, ps, err)
-	}
+// monitorAnswering answers for a server that has told its status.
+func (a *agent) monitorAnswering(ctx context.Context, conn *pg.Conn, st pg.Status) error {
 	if !a.conf.replicates() {
 		return a.monitorAlone(ctx, st)
 	}

@@ -73,25 +73,22 @@ func TestSlow(t *testing.T) {
 		each    time.Duration
 		options ipmitest.Options
 		dialect Dialect
+		in      func([]byte) bool
 	}{
-		"RMCP+":                     {150 * time.Millisecond, ipmitest.Options{}, RMCPPlus},
-		"IPMI 1.5":                  {150 * time.Millisecond, ipmitest.Options{}, IPMI15},
-		"suite 17 alone":            {suitePatience + 100*time.Millisecond, ipmitest.Options{Suites: []int{17}, No15: true}, Any},
-		"suite 3 alone":             {suitePatience + 100*time.Millisecond, ipmitest.Options{Suites: []int{3}, No15: true}, Any},
-		"more than a try, searched": {1300 * time.Millisecond, ipmitest.Options{}, Any},
-		"and silent on suite 17":    {1100 * time.Millisecond, ipmitest.Options{Suites: []int{3}}, Any},
+		"RMCP+":                     {150 * time.Millisecond, ipmitest.Options{}, RMCPPlus, nil},
+		"IPMI 1.5":                  {150 * time.Millisecond, ipmitest.Options{}, IPMI15, nil},
+		"suite 17 alone":            {suitePatience + 100*time.Millisecond, ipmitest.Options{Suites: []int{17}, No15: true}, Any, nil},
+		"suite 3 alone":             {suitePatience + 100*time.Millisecond, ipmitest.Options{Suites: []int{3}, No15: true}, Any, nil},
+		"more than a try, searched": {1300 * time.Millisecond, ipmitest.Options{}, Any, nil},
+		"and silent on suite 17":    {1100 * time.Millisecond, ipmitest.Options{Suites: []int{3}}, Any, silentOn17},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			fake := ipmitest.Start(t, c.options)
-			script := ipmitest.Script{Out: func([]byte) bool {
+			fake.Script(ipmitest.Script{In: c.in, Out: func([]byte) bool {
 				time.Sleep(c.each)
 				return true
-			}}
-			if name == "and silent on suite 17" {
-				script.In = silentOn17
-			}
-			fake.Script(script)
+			}})
 			cfg := config(fake)
 			cfg.Dialect = c.dialect
 			if c.each > 2*shortTry {

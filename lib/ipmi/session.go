@@ -49,8 +49,8 @@ func (b *BMC) connect(ctx context.Context) (*session, error) {
 	silence := Tries * b.cfg.Try
 	ctx, cancel := context.WithTimeout(ctx, 3*silence)
 	defer cancel()
-	began := time.Now()
-	asked, took := began, b.took.Load()
+	began, took := time.Now(), b.took.Load()
+	var asked time.Time // since when its address is known
 	b.heard.Store(nil)
 	// left is how much longer it may say nothing. It has answered once if it had to think about a
 	// suite or a lost datagram in silence, and then there is more than that to be tried.

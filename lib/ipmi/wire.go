@@ -76,9 +76,11 @@ const (
 // early is lost here: go-ipmi sends all its repetitions at once when its context ends, and never
 // waits longer for the next, while each is one more that a slow BMC has to answer.
 func (w *wire) Write(b []byte) (int, error) {
-	if w.early(b, time.Now()) {
+	now := time.Now()
+	if w.early(b, now) {
 		return len(b), nil
 	}
+	w.waited(now)
 	w.observe(b)
 	b = w.outgoing(b)
 	n, err := w.Conn.Write(b)
@@ -92,15 +94,12 @@ func (w *wire) Write(b []byte) (int, error) {
 // early tells whether a datagram left already, and its answer is still to be waited for.
 func (w *wire) early(b []byte, now time.Time) bool {
 	w.mu.Lock()
-	again := w.patience != nil && bytes.Equal(b, w.last) && now.Sub(w.lastAt) < w.patience()
-	if !again {
-		w.last, w.lastAt = bytes.Clone(b), now
+	defer w.mu.Unlock()
+	if w.patience != nil && bytes.Equal(b, w.last) && now.Sub(w.lastAt) < w.patience() {
+		return true
 	}
-	w.mu.Unlock()
-	if !again {
-		w.waited(now)
-	}
-	return again
+	w.last, w.lastAt = bytes.Clone(b), now
+	return false
 }
 
 // waited notes that no answer has come until now: it takes that long at least.

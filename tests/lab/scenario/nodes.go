@@ -167,11 +167,9 @@ func quorumThereAndBack(ctx context.Context, r *Run) error {
 		}
 		var failed []string
 		err := r.Wait(ctx, "a voter to be primary", within, func(v cluster.View) bool {
-			for _, f := range v.Failures {
-				if strings.Contains(f, cluster.ResourcePgsql+"_promote_") {
-					failed = append(failed, f)
-				}
-			}
+			failed = slices.DeleteFunc(slices.Clone(v.Failures), func(f string) bool {
+				return !strings.Contains(f, cluster.ResourcePgsql+"_promote_")
+			})
 			primary = v.Primary()
 			return len(failed) > 0 || primary != "" && primary != was
 		})
